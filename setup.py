@@ -41,4 +41,4 @@ core = Extension(
     extra_link_args=link_args,
 )
 
-setup(ext_modules=[core], packages=["fastmp"], package_data={"fastmp": ["py.typed", "*.pyi"]})
+setup(ext_modules=[core], packages=["fastmp", "fastmp.dummy"], package_data={"fastmp": ["py.typed", "*.pyi"]})

@@ -1,0 +1,169 @@
+"""The standard library's ``multiprocessing``, as fastmp stands on it.
+
+``fastmp._std.<name>`` is the stdlib's module ``multiprocessing.<name>``, whatever has been put in
+its place.  Modules that hold the package's state (process, util, reduction, ...) are *shared*:
+fastmp and the stdlib use the same module object.  The few in ``OVERRIDDEN`` have a native
+counterpart in fastmp; here are the originals, from which fastmp's classes derive.
+
+Before ``replace()`` the originals are ordinary modules, imported under their own names.  After it,
+``multiprocessing`` and ``multiprocessing.<overridden>`` mean fastmp, and an original lives here
+only: those that were loaded already move here; the others are loaded from the stdlib's files as
+``fastmp._std.<name>``, and see each other, never their replacements.  Either way what they define
+can be pickled by reference and found again in any other process, replaced or not.
+"""
+
+import os
+import sys
+import types
+from importlib import import_module
+from importlib.machinery import ModuleSpec, PathFinder
+
+__all__ = ["OVERRIDDEN", "inherit", "is_replaced", "replace", "share"]
+
+#: Modules with a native counterpart.  All others are shared.
+OVERRIDDEN = frozenset(["connection", "context", "pool", "queues", "sharedctypes", "synchronize"])
+
+_PACKAGE = "multiprocessing"
+_HERE = __name__  # fastmp._std
+_FASTMP = __name__.rpartition(".")[0]
+
+# This module is the parent package of the originals; its finder knows where they are.
+__path__: list[str] = []
+
+_replaced = False
+
+
+def is_replaced():
+    """Whether ``import multiprocessing`` gives fastmp in this process."""
+    return _replaced
+
+
+def stdlib_spec(name, full_name):
+    """Find the stdlib's module ``multiprocessing.<name>``, to be loaded as *full_name*, or None."""
+    return PathFinder.find_spec(full_name, [os.path.join(os.path.dirname(os.__file__), _PACKAGE)])
+
+
+class _AliasLoader:
+    """Makes a name mean an existing module.
+
+    The import system overwrites ``__spec__`` of what ``create_module`` returns, so the placeholder
+    it makes is replaced in ``sys.modules`` only while it is executed.
+    """
+
+    def __init__(self, target):
+        self.target = target
+
+    def create_module(self, spec):
+        return None
+
+    def exec_module(self, module):
+        sys.modules[module.__spec__.name] = import_module(self.target)
+
+
+class _OriginalLoader:
+    """Loads an original from the stdlib's file under its name here."""
+
+    def __init__(self, loader):
+        self._loader = loader
+
+    def __getattr__(self, name):
+        return getattr(self._loader, name)
+
+    def create_module(self, spec):
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module):
+        self._loader.exec_module(module)
+        _set_home(module)
+
+
+class _Finder:
+    """Finds ``fastmp._std.<name>`` and, once replaced, ``multiprocessing`` and what is below it."""
+
+    @classmethod
+    def find_spec(cls, full_name, path=None, target=None):
+        parent, _, name = full_name.rpartition(".")
+        if parent == _HERE:
+            return cls._original(name, full_name)
+        if _replaced:
+            if parent == _PACKAGE:
+                return cls._replacement(name, full_name)
+            if full_name == _PACKAGE:
+                return ModuleSpec(full_name, _AliasLoader(_FASTMP))
+        return None
+
+    @staticmethod
+    def _original(name, full_name):
+        spec = stdlib_spec(name, full_name)
+        if spec is None:
+            return None
+        if name not in OVERRIDDEN or not _replaced:
+            return ModuleSpec(full_name, _AliasLoader(f"{_PACKAGE}.{name}"))
+        spec.loader = _OriginalLoader(spec.loader)
+        return spec
+
+    @staticmethod
+    def _replacement(name, full_name):
+        if name not in OVERRIDDEN:
+            spec = stdlib_spec(name, full_name)
+            if spec is not None:
+                return spec
+        ours = f"{_FASTMP}.{name}"
+        if PathFinder.find_spec(ours, sys.modules[_FASTMP].__path__) is None:
+            return None
+        return ModuleSpec(full_name, _AliasLoader(ours))
+
+
+def _set_home(module):
+    """Make what an original defines importable by ``__module__`` when its own name means fastmp.
+
+    Exceptions are the same classes in both packages, and keep the stdlib's name, which is what a
+    traceback prints.
+    """
+    name = module.__name__.rpartition(".")[2]
+    here, there = f"{_HERE}.{name}", f"{_PACKAGE}.{name}"
+    for value in list(vars(module).values()):
+        if not isinstance(value, (type, types.FunctionType)):
+            continue
+        if value.__module__ in (here, there):
+            is_error = isinstance(value, type) and issubclass(value, BaseException)
+            value.__module__ = there if is_error else here
+
+
+def replace():
+    """Make ``multiprocessing`` mean fastmp in this process, for every import from now on."""
+    global _replaced
+    if _replaced:
+        return
+    _replaced = True
+    for name in OVERRIDDEN:
+        original = sys.modules.pop(f"{_PACKAGE}.{name}", None)
+        if original is not None:
+            sys.modules[f"{_HERE}.{name}"] = original
+            _set_home(original)
+    sys.modules[_PACKAGE] = sys.modules[_FASTMP]
+
+
+def share(name):
+    """Put the stdlib's module in the place of fastmp's module *name*, which calls this."""
+    sys.modules[name] = import_module(f"{_PACKAGE}.{name.rpartition('.')[2]}")
+
+
+def inherit(namespace):
+    """Complete *namespace*, an overridden module's, with all names of the original it lacks."""
+    original = import_module(f"{_HERE}.{namespace['__name__'].rpartition('.')[2]}")
+    for name, value in vars(original).items():
+        if not name.startswith("__") or name == "__all__":
+            namespace.setdefault(name, value)
+
+
+def __getattr__(name):
+    if name.startswith("__"):
+        raise AttributeError(name)
+    if stdlib_spec(name, f"{_HERE}.{name}") is not None:
+        return import_module(f"{_HERE}.{name}")
+    # What the originals take from their package's own namespace: get_context, TimeoutError, ...
+    return getattr(import_module(f"{_HERE}.context")._default_context, name)
+
+
+sys.meta_path.insert(0, _Finder)

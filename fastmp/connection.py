@@ -1,0 +1,5 @@
+"""Stand-in: the stdlib's connections, until the native ones take their place."""
+
+from . import _std
+
+_std.inherit(globals())

@@ -1,0 +1,13 @@
+"""``multiprocessing.dummy``: one module object with the stdlib's, under both names."""
+
+import sys
+from typing import TYPE_CHECKING
+
+from .._std import share
+
+if TYPE_CHECKING:
+    from multiprocessing.dummy import *  # noqa: F403
+
+share(__name__)
+# The stdlib's package has imported it; without this entry its path would give a second copy.
+sys.modules[__name__ + ".connection"] = sys.modules[__name__].connection

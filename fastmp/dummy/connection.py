@@ -1,0 +1,6 @@
+"""``multiprocessing.dummy.connection``: the stdlib's.
+
+``fastmp.dummy`` puts it in this name's place, so this file is what tools see; it is not executed.
+"""
+
+from multiprocessing.dummy.connection import *  # noqa: F403
