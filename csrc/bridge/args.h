@@ -1,0 +1,19 @@
+/* args.h - arguments of METH_FASTCALL | METH_KEYWORDS methods, and timeouts. */
+#ifndef FMP_BRIDGE_ARGS_H
+#define FMP_BRIDGE_ARGS_H
+
+#include <Python.h>
+#include <stdint.h>
+
+/* Sorts positional and keyword arguments into out[0 .. n_names), in the order of `names`; what was
+ * not given stays as it was. The first `required` must be given, those from `positional` on are
+ * keyword only. Raises TypeError as a Python function would. Returns 0, or -1. */
+int fmp_args(const char *function, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames,
+             const char *const *names, int n_names, int required, int positional, PyObject **out);
+
+/* (block, timeout) of acquire(), put() and get() to a deadline: 0 for not blocking, FMP_NEVER for a
+ * timeout of None. A timeout is in seconds, an int or float; below zero it counts as zero. `block`
+ * or `timeout` may be NULL for true and None. Returns 0, or -1 with TypeError or OverflowError. */
+int fmp_deadline(PyObject *block, PyObject *timeout, int64_t *deadline);
+
+#endif

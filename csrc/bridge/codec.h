@@ -1,0 +1,69 @@
+/* codec.h - Python objects to records and back.
+ *
+ * None, bools, floats, str, bytes, ints of 64 bits, and flat tuples and lists of them are encoded
+ * natively; exact types only, since a subclass has more to it. All else is pickled, protocol 5,
+ * through multiprocessing's ForkingPickler table, which is read at each call so that reducers may
+ * be registered at any time. Large buffers (numpy arrays) go beside the pickle and are copied once
+ * on either side.
+ */
+#ifndef FMP_BRIDGE_CODEC_H
+#define FMP_BRIDGE_CODEC_H
+
+#include <Python.h>
+
+#include "channel/ring.h"
+
+enum fmp_record_kind {
+    FMP_REC_NONE = 1,
+    FMP_REC_FALSE,
+    FMP_REC_TRUE,
+    FMP_REC_INT,    /* int64 */
+    FMP_REC_FLOAT,  /* double */
+    FMP_REC_STR,    /* UTF-8 */
+    FMP_REC_BYTES,
+    FMP_REC_TUPLE,  /* items: kind (1 byte), then int64, double, or u32 length and bytes */
+    FMP_REC_LIST,   /* the same */
+    FMP_REC_PICKLE,
+    FMP_REC_PICKLE_BUFFERS, /* u64 count, u64 pickle size, {u64 size << 1 | readonly} x count;
+                               pickle; buffers, each padded to 16 bytes */
+    FMP_REC_RAW,    /* Connection.send_bytes */
+    FMP_REC_USER,   /* from here on: the channel's own */
+};
+
+#define FMP_ENCODED_INLINE 256
+
+/* An encoded object: a batch of one record, gathered from parts. Holds what it points to until
+ * fmp_encoded_free(). */
+struct fmp_encoded {
+    struct fmp_batch batch;
+    struct fmp_part *parts; /* `one`, or on the heap */
+    struct fmp_part one[3];
+    PyObject *owner;        /* what the parts lie in: bytes, or a BytesIO */
+    Py_buffer *views;
+    Py_ssize_t n_views;
+    uint8_t small[FMP_ENCODED_INLINE];
+    uint8_t *heap;          /* instead of `small` */
+};
+
+/* Encodes `object` behind `prefix` (n_prefix bytes, at most 32, which begin the record's payload;
+ * 0 for none). Returns 0, or -1 with the exception of pickling. */
+int fmp_encode(struct fmp_encoded *e, PyObject *object, const void *prefix, size_t n_prefix);
+
+/* A record of the given kind that holds the buffer's bytes. The view must live as long as `e`. */
+void fmp_encode_raw(struct fmp_encoded *e, uint8_t kind, const void *data, size_t size);
+
+void fmp_encoded_free(struct fmp_encoded *e);
+
+/* The object of a record. `keeper` is NULL, or an object that owns the memory `data` lies in:
+ * then large buffers are not copied but refer to it. FMP_REC_RAW is unpickled. Returns NULL with
+ * an exception: of unpickling, or CorruptionError for bytes that no encoder writes. */
+PyObject *fmp_decode(uint8_t kind, const uint8_t *data, size_t size, PyObject *keeper);
+
+/* Decodes the one record of a batch that was taken; frees the buffer, or hands its memory over to
+ * the object. `n_prefix` bytes of the payload are skipped. */
+PyObject *fmp_decode_taken(struct fmp_buffer *taken, size_t n_prefix);
+
+/* Pickles as Connection.send would and the stdlib's peers expect: a bytes object. */
+PyObject *fmp_pickle(PyObject *object);
+
+#endif

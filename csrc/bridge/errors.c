@@ -1,0 +1,58 @@
+/* errors.c - result codes to exceptions; owns nothing. */
+#include "bridge/errors.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/status.h"
+
+static PyObject *
+raise_corruption(const char *what)
+{
+    PyObject *errors = PyImport_ImportModule("fastmp.errors");
+    PyObject *type = errors ? PyObject_GetAttrString(errors, "CorruptionError") : NULL;
+    if (type != NULL) {
+        PyErr_Format(type, "cannot %s: the shared memory holds what no fastmp process writes", what);
+    }
+    Py_XDECREF(type);
+    Py_XDECREF(errors);
+    return NULL;
+}
+
+static PyObject *
+raise_errno(int number, const char *what)
+{
+    if (number == ENOMEM) {
+        return PyErr_Format(PyExc_MemoryError, "cannot %s: out of memory", what);
+    }
+    PyObject *text = PyUnicode_FromFormat("cannot %s: %s", what, strerror(number));
+    PyObject *args = text ? Py_BuildValue("(iN)", number, text) : NULL;
+    if (args != NULL) {
+        PyErr_SetObject(PyExc_OSError, args);
+        Py_DECREF(args);
+    }
+    return NULL;
+}
+
+PyObject *
+fmp_raise(int rc, const char *what)
+{
+    if (rc < 0) {
+        return raise_errno(-rc, what);
+    }
+    switch (rc) {
+    case FMP_PYERR:
+        return NULL;
+    case FMP_CORRUPT:
+        return raise_corruption(what);
+    case FMP_TOO_BIG:
+        return PyErr_Format(PyExc_MemoryError, "cannot %s: it is larger than 32 GiB", what);
+    case FMP_CLOSED:
+        PyErr_SetNone(PyExc_EOFError);
+        return NULL;
+    case FMP_BROKEN:
+        return raise_errno(EPIPE, what);
+    default:
+        return PyErr_Format(PyExc_SystemError, "cannot %s: unexpected result %d", what, rc);
+    }
+}

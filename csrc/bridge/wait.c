@@ -1,0 +1,158 @@
+/* wait.c - try, spin, release the GIL, sleep in ticks; see wait.h.
+ *
+ * Owns nothing. The order of things in the loop is what makes it right: the call is tried again
+ * after every wake-up, signal and tick, and its whole condition with it (invariant T), so neither
+ * a lost wake-up nor a spurious one can do more than cost time.
+ */
+#include "bridge/wait.h"
+
+#include <errno.h>
+#include <sched.h>
+
+#include "base/status.h"
+#include "platform/clock.h"
+#include "platform/cpus.h"
+
+#define SPIN_PAUSES 50   /* pauses between two looks at the clock's worth of work */
+#define SPIN_ROUNDS 40   /* at the highest level */
+#define PROBE_EVERY 32   /* a wait that does not spin any more tries again so often */
+#define LOCK_GRACE FMP_SECOND
+#define LATE_TICKS 10    /* after so many ticks, sleep longer: many idle waiters cost little */
+
+static int
+spin(const struct fmp_waiter *waiter, struct fmp_wait *w)
+{
+    struct fmp_spin *s = waiter->spin;
+    if (s == NULL || w->word == NULL || fmp_cpus_available() < 2) {
+        return FMP_AGAIN;
+    }
+    if (s->level == 0) {
+        s->level = SPIN_ROUNDS / 2;
+    }
+    if (s->level == 1 && ++s->missed < PROBE_EVERY) {
+        return FMP_AGAIN;
+    }
+    s->missed = 0;
+    for (int round = 0; round < s->level; round++) {
+        for (int i = 0; i < SPIN_PAUSES; i++) {
+            if (fmp_wait_changed(w)) {
+                int rc = waiter->try_once(waiter->arg, w);
+                if (rc != FMP_AGAIN) {
+                    s->level = s->level < SPIN_ROUNDS / 2 ? s->level * 2 : SPIN_ROUNDS;
+                    return rc;
+                }
+            }
+            fmp_pause();
+        }
+    }
+    s->level = s->level > 1 ? s->level / 2 : 1;
+    return FMP_AGAIN;
+}
+
+static int64_t
+slice(int64_t deadline, unsigned ticks)
+{
+    int64_t left = fmp_time_left(deadline);
+    int64_t tick = ticks < LATE_TICKS ? FMP_TICK_NS : 5 * FMP_TICK_NS;
+    return left < tick ? left : tick;
+}
+
+static int
+handle_signals(PyThreadState **saved)
+{
+    PyEval_RestoreThread(*saved);
+    int rc = PyErr_CheckSignals() < 0 ? FMP_PYERR : FMP_AGAIN;
+    *saved = PyEval_SaveThread();
+    return rc;
+}
+
+/* Without the GIL: sleeps and tries until something else than FMP_AGAIN comes. */
+static int
+sleep_and_try(const struct fmp_waiter *waiter, struct fmp_wait *w, int64_t deadline,
+              PyThreadState **saved)
+{
+    unsigned ticks = 0;
+    for (;;) {
+        w->budget_ns = slice(deadline, 0);
+        int rc = waiter->try_once(waiter->arg, w);
+        if (rc != FMP_AGAIN) {
+            return rc;
+        }
+        int64_t ns = slice(deadline, ticks);
+        if (ns == 0) {
+            return FMP_TIMEOUT;
+        }
+        rc = fmp_wait_sleep(w, ns);
+        if (rc == FMP_TIMEOUT) {
+            ticks++;
+            if (waiter->tick != NULL) {
+                rc = waiter->tick(waiter->arg);
+                if (rc != FMP_AGAIN) {
+                    return rc;
+                }
+            }
+        }
+        if (rc == -EINTR || rc == FMP_TIMEOUT || rc == FMP_AGAIN) {
+            /* At ticks too: the signal may have been delivered to another thread. */
+            rc = handle_signals(saved);
+            if (rc != FMP_AGAIN) {
+                return rc;
+            }
+        }
+        else if (rc < 0) {
+            return rc;
+        }
+    }
+}
+
+int
+fmp_wait_for(const struct fmp_waiter *waiter)
+{
+    struct fmp_wait w = {.budget_ns = 0, .fd = -1};
+    int rc = waiter->try_once(waiter->arg, &w);
+    if (rc != FMP_AGAIN) {
+        return rc;
+    }
+    bool lock_was_busy = w.word == NULL && w.fd < 0;
+    int64_t deadline = waiter->deadline;
+    if (deadline == 0) {
+        if (!lock_was_busy) {
+            return FMP_TIMEOUT;
+        }
+        return fmp_run_unlocked(waiter->try_once, waiter->arg);
+    }
+    rc = spin(waiter, &w);
+    if (rc != FMP_AGAIN) {
+        return rc;
+    }
+    PyThreadState *saved = PyEval_SaveThread();
+    rc = sleep_and_try(waiter, &w, deadline, &saved);
+    PyEval_RestoreThread(saved);
+    return rc;
+}
+
+int
+fmp_run_unlocked(fmp_try_fn try_once, void *arg)
+{
+    int64_t give_up = fmp_now() + LOCK_GRACE;
+    struct fmp_wait w = {.fd = -1};
+    int rc;
+    PyThreadState *saved = PyEval_SaveThread();
+    for (;;) {
+        w.budget_ns = FMP_TICK_NS;
+        rc = try_once(arg, &w);
+        bool lock_was_busy = rc == FMP_AGAIN && w.word == NULL && w.fd < 0;
+        if (!lock_was_busy) {
+            break;
+        }
+        if (fmp_now() >= give_up) {
+            break;
+        }
+        rc = handle_signals(&saved);
+        if (rc != FMP_AGAIN) {
+            break;
+        }
+    }
+    PyEval_RestoreThread(saved);
+    return rc == FMP_AGAIN ? FMP_TIMEOUT : rc;
+}

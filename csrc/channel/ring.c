@@ -1,0 +1,587 @@
+/* ring.c - the ring of records; see ring.h for the layout and who writes which field.
+ *
+ * A kill at any line leaves: before a commit, bytes past the commit that nobody reads; during
+ * growth, a file that is larger than its capacity says, which the next growth reserves again;
+ * inside a lock, FMP_OWNER_DIED for the next one, who has nothing to repair and wakes everybody.
+ */
+#include "channel/ring.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/status.h"
+#include "platform/futex.h"
+#include "platform/memory.h"
+
+#define FIRST_CAPACITY UINT64_C(256)       /* units: 4 KiB */
+#define KEPT_CAPACITY UINT64_C(65536)      /* units: 1 MiB stay reserved in an empty ring */
+#define KEPT_IF_USED (UINT64_C(1) << 24)   /* units: up to 256 MiB stay while they are in use */
+#define EMPTIES_BEFORE_SHRINK 64           /* so many times empty before it gives memory back */
+#define LARGEST_CAPACITY (UINT64_C(1) << 31) /* units: positions are modulo 2^32 */
+#define SMALLEST_VIEW UINT64_C(8192)       /* units mapped at least: growth seldom remaps */
+#define READ_AT_A_TIME (256 * 1024)        /* bytes after which a bulk read stops */
+
+/* --- buffers ------------------------------------------------------------------------------ */
+
+void
+fmp_buffer_init(struct fmp_buffer *b, void *stack, size_t room)
+{
+    *b = (struct fmp_buffer){.data = stack, .room = room};
+}
+
+void
+fmp_buffer_free(struct fmp_buffer *b)
+{
+    if (b->on_heap) {
+        free(b->data);
+    }
+    *b = (struct fmp_buffer){0};
+}
+
+int
+fmp_buffer_reserve(struct fmp_buffer *b, size_t size)
+{
+    if (size <= b->room) {
+        return FMP_OK;
+    }
+    uint8_t *fresh = malloc(size);
+    if (fresh == NULL) {
+        return -ENOMEM;
+    }
+    fmp_buffer_free(b);
+    *b = (struct fmp_buffer){.data = fresh, .room = size, .on_heap = true};
+    return FMP_OK;
+}
+
+/* --- positions ----------------------------------------------------------------------------- */
+
+static inline uint32_t
+units_of(uint64_t position)
+{
+    return (uint32_t)(position >> 32);
+}
+
+static inline uint32_t
+items_of(uint64_t position)
+{
+    return (uint32_t)position;
+}
+
+static inline uint64_t
+advance(uint64_t position, uint64_t units, uint32_t items)
+{
+    return (uint64_t)(uint32_t)(units_of(position) + units) << 32
+         | (uint32_t)(items_of(position) + items);
+}
+
+uint32_t
+fmp_ring_count(const struct fmp_ring *r)
+{
+    /* head first: a record that is put and taken in between cannot make the count negative. */
+    uint32_t head = items_of(atomic_load(&r->shm->head));
+    return items_of(atomic_load(&r->shm->tail)) - head;
+}
+
+uint32_t
+fmp_ring_room(const struct fmp_ring *r)
+{
+    uint32_t limit = r->shm->max_items;
+    uint32_t count = fmp_ring_count(r);
+    if (limit == 0) {
+        return UINT32_MAX;
+    }
+    return count < limit ? limit - count : 0;
+}
+
+/* --- create, attach, map -------------------------------------------------------------------- */
+
+static bool
+valid_capacity(uint64_t capacity)
+{
+    return capacity >= FIRST_CAPACITY && capacity <= LARGEST_CAPACITY
+        && (capacity & (capacity - 1)) == 0;
+}
+
+static int
+open_ring(struct fmp_ring *r, int fd)
+{
+    void *page;
+    int rc = fmp_memory_map(fd, 0, FMP_RING_DATA, &page);
+    if (rc < 0) {
+        return rc;
+    }
+    *r = (struct fmp_ring){.shm = page, .fd = fd};
+    return FMP_OK;
+}
+
+int
+fmp_ring_create(struct fmp_ring *r, uint32_t max_items, uint64_t max_bytes)
+{
+    uint64_t size = FMP_RING_DATA + FIRST_CAPACITY * FMP_UNIT;
+    int fd = fmp_memory_create(size);
+    if (fd < 0) {
+        return fd;
+    }
+    int rc = open_ring(r, fd);
+    if (rc != FMP_OK) {
+        fmp_memory_close(fd);
+        return rc;
+    }
+    struct fmp_ring_shm *shm = r->shm;
+    shm->header = (struct fmp_header_shm){.magic = FMP_MAGIC,
+                                          .version = FMP_LAYOUT_VERSION,
+                                          .kind = FMP_KIND_RING,
+                                          .size = size};
+    fmp_memory_random(shm->header.id, sizeof(shm->header.id));
+    shm->max_items = max_items;
+    shm->max_units = (uint32_t)(max_bytes / FMP_UNIT);
+    atomic_store(&shm->capacity, FIRST_CAPACITY);
+    rc = fmp_mutex_init(&shm->tail_lock);
+    if (rc == FMP_OK) {
+        rc = fmp_mutex_init(&shm->head_lock);
+    }
+    if (rc != FMP_OK) {
+        fmp_ring_close(r);
+    }
+    return rc;
+}
+
+int
+fmp_ring_attach(struct fmp_ring *r, int fd)
+{
+    int64_t size = fmp_memory_size(fd);
+    int rc = size < 0 ? (int)size : size < FMP_RING_DATA ? FMP_CORRUPT : open_ring(r, fd);
+    if (rc != FMP_OK) {
+        fmp_memory_close(fd);
+        return rc;
+    }
+    if (!fmp_header_check(&r->shm->header, FMP_KIND_RING, (uint64_t)size)) {
+        fmp_ring_close(r);
+        return FMP_CORRUPT;
+    }
+    return FMP_OK;
+}
+
+static void
+unmap_view(struct fmp_ring_view *v)
+{
+    if (v->mapped != 0) {
+        fmp_memory_unmap(v->units, v->mapped * FMP_UNIT);
+        v->mapped = 0;
+    }
+}
+
+void
+fmp_ring_close(struct fmp_ring *r)
+{
+    if (r->shm == NULL) {
+        return;
+    }
+    unmap_view(&r->put);
+    unmap_view(&r->take);
+    fmp_memory_unmap(r->shm, FMP_RING_DATA);
+    fmp_memory_close(r->fd);
+    r->shm = NULL;
+    r->fd = -1;
+}
+
+/* Makes `v` cover `capacity` units. Reserved memory is behind them: the file is checked, not
+ * trusted. */
+static int
+map_view(struct fmp_ring *r, struct fmp_ring_view *v, uint64_t capacity)
+{
+    if (capacity <= v->mapped) {
+        return FMP_OK;
+    }
+    if (!valid_capacity(capacity)) {
+        return FMP_CORRUPT;
+    }
+    int64_t size = fmp_memory_size(r->fd);
+    if (size < 0) {
+        return (int)size;
+    }
+    if ((uint64_t)size < FMP_RING_DATA + capacity * FMP_UNIT) {
+        return FMP_CORRUPT;
+    }
+    uint64_t units = capacity < SMALLEST_VIEW ? SMALLEST_VIEW : capacity;
+    void *address;
+    int rc = fmp_memory_map(r->fd, FMP_RING_DATA, units * FMP_UNIT, &address);
+    if (rc < 0) {
+        return rc;
+    }
+    uint64_t old_units = v->mapped;
+    void *old = v->units;
+    v->mapped = 0;
+    atomic_signal_fence(memory_order_seq_cst);
+    v->units = address;
+    atomic_signal_fence(memory_order_seq_cst);
+    v->mapped = units;
+    if (old_units != 0) {
+        fmp_memory_unmap(old, old_units * FMP_UNIT);
+    }
+    return FMP_OK;
+}
+
+/* The part of `v` that covers the ring as it is now. A capacity beyond the view may lie behind a
+ * file that grew since: map_view checks. One within the view was checked when it was mapped, but
+ * for memory between the file's end and the view's, which only a damaged capacity reaches. */
+static int
+cover(struct fmp_ring *r, struct fmp_ring_view *v, uint64_t *capacity)
+{
+    *capacity = atomic_load_explicit(&r->shm->capacity, memory_order_relaxed);
+    if (!valid_capacity(*capacity)) {
+        return FMP_CORRUPT;
+    }
+    return map_view(r, v, *capacity);
+}
+
+/* --- locks ----------------------------------------------------------------------------------- */
+
+static void
+wake_everybody(struct fmp_ring *r)
+{
+    fmp_wake(fmp_low_half(&r->shm->tail), &r->shm->takers, INT_MAX);
+    fmp_wake(fmp_low_half(&r->shm->head), &r->shm->putters, INT_MAX);
+}
+
+static int
+lock_side(struct fmp_ring *r, struct fmp_mutex_shm *lock, struct fmp_wait *w)
+{
+    int rc = fmp_mutex_lock(lock, w->budget_ns);
+    if (rc == FMP_OWNER_DIED) {
+        wake_everybody(r);
+        return FMP_OK;
+    }
+    if (rc == FMP_AGAIN) {
+        fmp_wait_on_lock(w);
+    }
+    return rc;
+}
+
+int
+fmp_ring_lock_tail(struct fmp_ring *r, struct fmp_wait *w)
+{
+    return lock_side(r, &r->shm->tail_lock, w);
+}
+
+int
+fmp_ring_lock_head(struct fmp_ring *r, struct fmp_wait *w)
+{
+    return lock_side(r, &r->shm->head_lock, w);
+}
+
+void
+fmp_ring_unlock_tail(struct fmp_ring *r)
+{
+    fmp_mutex_unlock(&r->shm->tail_lock);
+}
+
+void
+fmp_ring_unlock_head(struct fmp_ring *r)
+{
+    fmp_mutex_unlock(&r->shm->head_lock);
+}
+
+/* --- copying across the wrap ----------------------------------------------------------------- */
+
+static void
+copy_in(uint8_t *units, uint64_t capacity, uint64_t at, const void *data, size_t size)
+{
+    /* `at` is a byte offset from the ring's begin, already reduced modulo its size. */
+    size_t until_wrap = capacity * FMP_UNIT - at;
+    if (size <= until_wrap) {
+        memcpy(units + at, data, size);
+    }
+    else {
+        memcpy(units + at, data, until_wrap);
+        memcpy(units, (const uint8_t *)data + until_wrap, size - until_wrap);
+    }
+}
+
+static void
+copy_out(const uint8_t *units, uint64_t capacity, uint64_t at, void *data, size_t size)
+{
+    size_t until_wrap = capacity * FMP_UNIT - at;
+    if (size <= until_wrap) {
+        memcpy(data, units + at, size);
+    }
+    else {
+        memcpy(data, units + at, until_wrap);
+        memcpy((uint8_t *)data + until_wrap, units, size - until_wrap);
+    }
+}
+
+static inline uint64_t
+byte_at(uint64_t position, uint64_t capacity)
+{
+    return (units_of(position) & (capacity - 1)) * FMP_UNIT;
+}
+
+/* --- growth and shrinking -------------------------------------------------------------------- */
+
+/* Copies the live units whose place differs under the larger capacity. */
+static void
+move_live(uint8_t *units, uint32_t from, uint32_t to, uint64_t old, uint64_t new)
+{
+    for (uint32_t p = from; p != to;) {
+        uint64_t old_at = p & (old - 1), new_at = p & (new - 1);
+        uint64_t n = to - p; /* modulo 2^32 */
+        if (n > old - old_at) {
+            n = old - old_at;
+        }
+        if (old_at != new_at) {
+            memcpy(units + new_at * FMP_UNIT, units + old_at * FMP_UNIT, n * FMP_UNIT);
+        }
+        p += (uint32_t)n;
+    }
+}
+
+static uint64_t
+capacity_for(uint64_t units, uint64_t at_least)
+{
+    while (at_least < units && at_least < LARGEST_CAPACITY) {
+        at_least *= 2;
+    }
+    return at_least >= units ? at_least : 0;
+}
+
+/* With both locks held. */
+static int
+grow_locked(struct fmp_ring *r, uint64_t old, uint64_t new)
+{
+    int rc = fmp_memory_reserve(r->fd, FMP_RING_DATA + old * FMP_UNIT, (new - old) * FMP_UNIT);
+    if (rc == FMP_OK) {
+        rc = map_view(r, &r->put, new);
+    }
+    if (rc == FMP_OK) {
+        move_live(r->put.units, units_of(atomic_load(&r->shm->head)),
+                  units_of(atomic_load(&r->shm->tail)), old, new);
+        atomic_store(&r->shm->capacity, new);
+    }
+    return rc;
+}
+
+/* With tail_lock held: room for `units` live units in all. */
+static int
+grow(struct fmp_ring *r, uint64_t units, struct fmp_wait *w)
+{
+    uint64_t old = atomic_load(&r->shm->capacity);
+    if (!valid_capacity(old)) {
+        return FMP_CORRUPT;
+    }
+    uint64_t new = capacity_for(units, old);
+    if (new == 0) {
+        return FMP_TOO_BIG;
+    }
+    int rc = fmp_ring_lock_head(r, w);
+    if (rc != FMP_OK) {
+        return rc;
+    }
+    rc = grow_locked(r, old, new);
+    fmp_ring_unlock_head(r);
+    return rc;
+}
+
+/* With head_lock held and the ring empty: gives memory back. Takes tail_lock against the usual
+ * order, so only by trying. */
+static void
+shrink(struct fmp_ring *r)
+{
+    struct fmp_ring_shm *shm = r->shm;
+    uint64_t old = atomic_load_explicit(&shm->capacity, memory_order_relaxed);
+    if (old <= KEPT_CAPACITY) {
+        return;
+    }
+    shm->empties++;
+    if (old <= KEPT_IF_USED && shm->empties < EMPTIES_BEFORE_SHRINK) {
+        return;
+    }
+    struct fmp_wait now = {.budget_ns = 0};
+    if (fmp_ring_lock_tail(r, &now) != FMP_OK) {
+        return;
+    }
+    if (atomic_load(&shm->head) == atomic_load(&shm->tail)) {
+        atomic_store(&shm->capacity, KEPT_CAPACITY);
+        fmp_memory_release(r->fd, FMP_RING_DATA + KEPT_CAPACITY * FMP_UNIT,
+                           (old - KEPT_CAPACITY) * FMP_UNIT);
+        shm->empties = 0;
+    }
+    fmp_ring_unlock_tail(r);
+}
+
+/* --- put --------------------------------------------------------------------------------------- */
+
+/* Is there room for one more batch within the limits? Reads head only when the last one seen does
+ * not suffice. Sets *used to the live units. */
+static bool
+within_limits(struct fmp_ring_shm *shm, uint64_t tail, uint64_t units, uint32_t items,
+              uint64_t fitting, uint64_t *used)
+{
+    for (int fresh = 0; fresh < 2; fresh++) {
+        if (fresh) {
+            shm->seen_head = atomic_load(&shm->head);
+        }
+        *used = (uint32_t)(units_of(tail) - units_of(shm->seen_head));
+        uint32_t count = items_of(tail) - items_of(shm->seen_head);
+        bool items_fit = shm->max_items == 0 || count + (uint64_t)items <= shm->max_items;
+        bool units_fit = shm->max_units == 0 || *used == 0 || *used + units <= shm->max_units;
+        if (items_fit && units_fit && (fresh || *used + units <= fitting)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+int
+fmp_ring_write(struct fmp_ring *r, const struct fmp_batch *batch, struct fmp_wait *w,
+               uint64_t *commit)
+{
+    struct fmp_ring_shm *shm = r->shm;
+    uint64_t capacity, used;
+    int rc = cover(r, &r->put, &capacity);
+    if (rc != FMP_OK) {
+        return rc;
+    }
+    uint64_t units = (batch->bytes + FMP_UNIT - 1) / FMP_UNIT;
+    if (units > LARGEST_CAPACITY) {
+        return FMP_TOO_BIG;
+    }
+    uint64_t tail = atomic_load_explicit(&shm->tail, memory_order_relaxed);
+    if (!within_limits(shm, tail, units, batch->items, capacity, &used)) {
+        fmp_wait_on_word(w, fmp_low_half(&shm->head), items_of(shm->seen_head), &shm->putters);
+        return FMP_AGAIN;
+    }
+    if (used + units > capacity) {
+        if (used > capacity) {
+            return FMP_CORRUPT;
+        }
+        rc = grow(r, used + units, w);
+        if (rc == FMP_OK) {
+            rc = cover(r, &r->put, &capacity);
+        }
+        if (rc != FMP_OK) {
+            return rc;
+        }
+    }
+    uint64_t at = byte_at(tail, capacity);
+    for (unsigned i = 0; i < batch->n_parts; i++) {
+        copy_in(r->put.units, capacity, at, batch->parts[i].data, batch->parts[i].size);
+        at = (at + batch->parts[i].size) & (capacity * FMP_UNIT - 1);
+    }
+    *commit = advance(tail, units, batch->items);
+    return FMP_OK;
+}
+
+void
+fmp_ring_commit_put(struct fmp_ring *r, uint64_t commit, uint32_t items)
+{
+    struct fmp_ring_shm *shm = r->shm;
+    atomic_store(&shm->tail, commit); /* pairs with the load in fmp_ring_read */
+    fmp_wake(fmp_low_half(&shm->tail), &shm->takers, items > INT_MAX ? INT_MAX : (int)items);
+    /* A putter who leaves room wakes the next: it may itself have been the one that was woken. */
+    if (atomic_load_explicit(&shm->putters, memory_order_relaxed) != 0 && fmp_ring_room(r) > 0) {
+        fmp_wake(fmp_low_half(&shm->head), &shm->putters, 1);
+    }
+}
+
+/* --- take -------------------------------------------------------------------------------------- */
+
+/* How many units the first records at `head` span: up to max_items of them, and no more than
+ * READ_AT_A_TIME bytes after the first. Every length is checked against what is committed. */
+static int
+measure(const uint8_t *units, uint64_t capacity, uint64_t head, uint64_t tail, uint32_t max_items,
+        uint64_t *span, uint32_t *items)
+{
+    uint64_t live = (uint32_t)(units_of(tail) - units_of(head));
+    uint32_t count = items_of(tail) - items_of(head);
+    if (live > capacity || count > live) {
+        return FMP_CORRUPT;
+    }
+    *span = 0;
+    *items = 0;
+    while (*items < max_items && *items < count && *span * FMP_UNIT < READ_AT_A_TIME) {
+        uint64_t header;
+        memcpy(&header, units + byte_at(advance(head, *span, 0), capacity), sizeof(header));
+        uint64_t next = fmp_record_span(fmp_record_length(header)) / FMP_UNIT;
+        if (next > live - *span) {
+            return FMP_CORRUPT;
+        }
+        *span += next;
+        (*items)++;
+    }
+    return FMP_OK;
+}
+
+int
+fmp_ring_read(struct fmp_ring *r, uint32_t max_items, struct fmp_buffer *out, struct fmp_wait *w,
+              uint64_t *commit, uint32_t *items)
+{
+    struct fmp_ring_shm *shm = r->shm;
+    uint64_t head = atomic_load_explicit(&shm->head, memory_order_relaxed);
+    if (items_of(head) == items_of(shm->seen_tail) || max_items > 1) {
+        shm->seen_tail = atomic_load(&shm->tail);
+    }
+    uint64_t tail = shm->seen_tail;
+    if (items_of(head) == items_of(tail)) {
+        fmp_wait_on_word(w, fmp_low_half(&shm->tail), items_of(tail), &shm->takers);
+        return FMP_AGAIN;
+    }
+    uint64_t capacity, span;
+    int rc = cover(r, &r->take, &capacity);
+    if (rc == FMP_OK) {
+        rc = measure(r->take.units, capacity, head, tail, max_items, &span, items);
+    }
+    if (rc == FMP_OK) {
+        rc = fmp_buffer_reserve(out, span * FMP_UNIT);
+    }
+    if (rc != FMP_OK) {
+        return rc;
+    }
+    out->size = span * FMP_UNIT;
+    copy_out(r->take.units, capacity, byte_at(head, capacity), out->data, out->size);
+    *commit = advance(head, span, *items);
+    return FMP_OK;
+}
+
+void
+fmp_ring_commit_take(struct fmp_ring *r, uint64_t commit)
+{
+    struct fmp_ring_shm *shm = r->shm;
+    /* Release: the copy is complete before a putter may overwrite what was read. */
+    atomic_store(&shm->head, commit);
+    if (atomic_load(&shm->putters) != 0) {
+        /* By bytes, the next sleeper may not fit where a later one does: wake them all. */
+        int count = shm->max_units != 0 ? INT_MAX : 1;
+        fmp_futex_wake(fmp_low_half(&shm->head), count);
+    }
+    uint64_t tail = atomic_load(&shm->tail);
+    if (items_of(tail) == items_of(commit)) {
+        shrink(r);
+    }
+    else if (atomic_load_explicit(&shm->takers, memory_order_relaxed) != 0) {
+        fmp_wake(fmp_low_half(&shm->tail), &shm->takers, 1);
+    }
+}
+
+bool
+fmp_batch_next(const uint8_t *batch, size_t size, size_t *offset, uint8_t *kind,
+               const uint8_t **data, size_t *length)
+{
+    if (size - *offset < FMP_RECORD_HEADER) {
+        return false;
+    }
+    uint64_t header;
+    memcpy(&header, batch + *offset, sizeof(header));
+    uint64_t n = fmp_record_length(header);
+    if (n > size - *offset - FMP_RECORD_HEADER) {
+        return false;
+    }
+    *kind = fmp_record_kind(header);
+    *data = batch + *offset + FMP_RECORD_HEADER;
+    *length = n;
+    uint64_t span = fmp_record_span(n);
+    *offset = span <= size - *offset ? *offset + span : size;
+    return true;
+}

@@ -1,0 +1,107 @@
+/* memory.c - memfd, fallocate, mmap: the only place that makes or maps shared memory.
+ *
+ * Owns nothing itself: descriptors and mappings belong to the callers. There are no names, so a
+ * kill at any line leaves nothing behind that the kernel does not collect.
+ */
+#include "platform/memory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "platform/clock.h"
+
+int
+fmp_memory_create(size_t size)
+{
+    int fd = memfd_create("fastmp", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0) {
+        return -errno;
+    }
+    int rc = fmp_memory_reserve(fd, 0, size);
+    if (rc == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) < 0) {
+        rc = -errno;
+    }
+    if (rc < 0) {
+        close(fd);
+        return rc;
+    }
+    return fd;
+}
+
+int
+fmp_memory_reserve(int fd, uint64_t offset, uint64_t length)
+{
+    /* fallocate is interrupted by signals and then undoes its work: try again. */
+    for (;;) {
+        if (fallocate(fd, 0, (off_t)offset, (off_t)length) == 0) {
+            return 0;
+        }
+        if (errno != EINTR) {
+            return -errno;
+        }
+    }
+}
+
+void
+fmp_memory_release(int fd, uint64_t offset, uint64_t length)
+{
+    /* Failure costs memory, not correctness. */
+    (void)!fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length);
+}
+
+int
+fmp_memory_map(int fd, uint64_t offset, size_t length, void **out)
+{
+    void *address = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)offset);
+    if (address == MAP_FAILED) {
+        return -errno;
+    }
+    *out = address;
+    return 0;
+}
+
+void
+fmp_memory_unmap(void *address, size_t length)
+{
+    munmap(address, length);
+}
+
+int64_t
+fmp_memory_size(int fd)
+{
+    struct stat st;
+    return fstat(fd, &st) == 0 ? (int64_t)st.st_size : -errno;
+}
+
+int
+fmp_memory_dup(int fd)
+{
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    return copy >= 0 ? copy : -errno;
+}
+
+void
+fmp_memory_close(int fd)
+{
+    close(fd);
+}
+
+void
+fmp_memory_random(void *out, size_t size)
+{
+    if (getrandom(out, size, GRND_NONBLOCK) == (ssize_t)size) {
+        return;
+    }
+    uint64_t seed = (uint64_t)fmp_now() ^ ((uint64_t)getpid() << 40);
+    unsigned char *bytes = out;
+    for (size_t i = 0; i < size; i++) {
+        seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+        bytes[i] = (unsigned char)(seed >> 56);
+    }
+}

@@ -1,0 +1,36 @@
+/* memory.h - anonymous shared memory: a memfd, mapped. The kernel frees it with its last user. */
+#ifndef FMP_PLATFORM_MEMORY_H
+#define FMP_PLATFORM_MEMORY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* A new memfd of `size` bytes, all of them reserved: touching them cannot fault for want of
+ * memory. It can grow but never shrink (sealed), so no peer can pull pages from under us. Returns
+ * the descriptor (close-on-exec), or -errno: -ENOSPC or -ENOMEM on a full machine, -EFBIG under
+ * RLIMIT_FSIZE, -EMFILE. */
+int fmp_memory_create(size_t size);
+
+/* Reserves bytes [offset, offset + length) of the file, growing it when needed. */
+int fmp_memory_reserve(int fd, uint64_t offset, uint64_t length);
+
+/* Gives the pages of [offset, offset + length) back; they read as zero, and must be reserved
+ * again before they are touched. */
+void fmp_memory_release(int fd, uint64_t offset, uint64_t length);
+
+/* Maps `length` bytes of the file from `offset`, shared, readable and writable. May be longer
+ * than the file: then only what is within the file may be touched. */
+int fmp_memory_map(int fd, uint64_t offset, size_t length, void **out);
+void fmp_memory_unmap(void *address, size_t length);
+
+/* Size of the file in bytes, or -errno. */
+int64_t fmp_memory_size(int fd);
+
+/* A close-on-exec duplicate, or -errno. */
+int fmp_memory_dup(int fd);
+void fmp_memory_close(int fd);
+
+/* Fills with random bytes; never fails (falls back on clock and pid). */
+void fmp_memory_random(void *out, size_t size);
+
+#endif

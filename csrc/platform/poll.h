@@ -1,0 +1,19 @@
+/* poll.h - bounded waits on one descriptor, and the eventfd used as a doorbell. */
+#ifndef FMP_PLATFORM_POLL_H
+#define FMP_PLATFORM_POLL_H
+
+#include <stdint.h>
+
+/* Waits until one of `events` (or HUP, ERR) holds for fd, at most `ns`. FMP_OK, FMP_TIMEOUT,
+ * -EINTR, or -errno (-EBADF for a closed descriptor). */
+int fmp_poll_one(int fd, short events, int64_t ns);
+
+/* What holds right now, as poll's revents: 0 for nothing, or -errno. */
+int fmp_poll_now(int fd, short events);
+
+/* A non-blocking, close-on-exec eventfd, or -errno. */
+int fmp_eventfd_create(void);
+void fmp_eventfd_signal(int fd);
+void fmp_eventfd_clear(int fd);
+
+#endif

@@ -1,0 +1,126 @@
+/* process.c - identity and liveness of processes.
+ *
+ * Owns three process-wide words (this process's identity and two fork counters), each reset or
+ * advanced by the atfork handlers below, and nothing in shared memory.
+ */
+#include "platform/process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/atomics.h"
+
+static fmp_a64 me;         /* reset after fork: 0 until asked for */
+static fmp_a32 generation; /* reset after fork: advanced in the child */
+static fmp_a32 epoch;      /* reset after fork: advanced on both sides */
+
+static void
+forked_parent(void)
+{
+    atomic_fetch_add_explicit(&epoch, 1, memory_order_relaxed);
+}
+
+static void
+forked_child(void)
+{
+    atomic_store_explicit(&me, 0, memory_order_relaxed);
+    atomic_fetch_add_explicit(&generation, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&epoch, 1, memory_order_relaxed);
+}
+
+__attribute__((constructor(200))) static void
+watch_forks(void)
+{
+    pthread_atfork(NULL, forked_parent, forked_child);
+}
+
+/* Reads state and start time from /proc/<pid>/stat. The name in it may hold spaces and brackets,
+ * so fields are counted from the last ')'. */
+static bool
+read_stat(uint32_t pid, char *state, uint64_t *start)
+{
+    char path[32], text[1024];
+    snprintf(path, sizeof(path), "/proc/%u/stat", pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return false;
+    }
+    ssize_t n = read(fd, text, sizeof(text) - 1);
+    close(fd);
+    if (n <= 0) {
+        return false;
+    }
+    text[n] = '\0';
+    char *field = strrchr(text, ')');
+    if (field == NULL || field[1] != ' ') {
+        return false;
+    }
+    field += 2;
+    *state = *field;
+    for (int skip = 3; skip < 22; skip++) { /* field 3 is the state, 22 the start time */
+        field = strchr(field, ' ');
+        if (field == NULL) {
+            return false;
+        }
+        field++;
+    }
+    *start = strtoull(field, NULL, 10);
+    return true;
+}
+
+static fmp_who
+who_of(uint32_t pid, uint64_t start)
+{
+    return (fmp_who)(uint32_t)start << 32 | pid;
+}
+
+fmp_who
+fmp_who_am_i(void)
+{
+    fmp_who who = atomic_load_explicit(&me, memory_order_relaxed);
+    if (who == 0) {
+        char state;
+        uint64_t start = 0;
+        uint32_t pid = (uint32_t)getpid();
+        (void)read_stat(pid, &state, &start);
+        who = who_of(pid, start);
+        atomic_store_explicit(&me, who, memory_order_relaxed);
+    }
+    return who;
+}
+
+bool
+fmp_who_alive(fmp_who who)
+{
+    uint32_t pid = fmp_who_pid(who);
+    if (kill((pid_t)pid, 0) < 0 && errno == ESRCH) {
+        return false;
+    }
+    char state;
+    uint64_t start;
+    if (!read_stat(pid, &state, &start)) {
+        return !(kill((pid_t)pid, 0) < 0 && errno == ESRCH);
+    }
+    if (state == 'Z' || state == 'X') {
+        return false;
+    }
+    return who >> 32 == 0 || who_of(pid, start) == who;
+}
+
+uint32_t
+fmp_fork_generation(void)
+{
+    return atomic_load_explicit(&generation, memory_order_relaxed);
+}
+
+uint32_t
+fmp_fork_epoch(void)
+{
+    return atomic_load_explicit(&epoch, memory_order_relaxed);
+}

@@ -1,0 +1,33 @@
+/* eventcount.c - one bounded sleep and its wake; see eventcount.h for the argument.
+ *
+ * Owns nothing. *sleepers is written by sleepers only; a kill during the sleep leaves it one too
+ * high.
+ */
+#include "sync/eventcount.h"
+
+#include "base/status.h"
+#include "platform/futex.h"
+#include "platform/poll.h"
+
+int
+fmp_wait_sleep(const struct fmp_wait *w, int64_t ns)
+{
+    if (w->fd >= 0) {
+        return fmp_poll_one(w->fd, w->events, ns);
+    }
+    if (w->word == 0) {
+        return FMP_OK;
+    }
+    atomic_fetch_add(w->sleepers, 1);
+    int rc = fmp_futex_wait(w->word, w->seen, ns);
+    atomic_fetch_sub(w->sleepers, 1);
+    return rc;
+}
+
+void
+fmp_wake(fmp_a32 *word, fmp_a32 *sleepers, int count)
+{
+    if (atomic_load(sleepers) != 0) {
+        fmp_futex_wake(word, count);
+    }
+}

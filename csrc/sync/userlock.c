@@ -1,0 +1,34 @@
+/* userlock.c - release and recovery of user locks; see userlock.h.
+ *
+ * Owns nothing. A kill before the compare-and-swap of a release leaves the lock held by a dead
+ * process (recovered if scoped); a kill between it and the wake is mended by the sleepers' tick.
+ */
+#include "sync/userlock.h"
+
+int
+fmp_userlock_release(struct fmp_userlock_shm *l)
+{
+    uint64_t held = atomic_load_explicit(&l->word, memory_order_relaxed);
+    do {
+        if (held == 0) {
+            return FMP_OVER_RELEASE;
+        }
+    } while (!atomic_compare_exchange_weak(&l->word, &held, 0));
+    fmp_wake(fmp_low_half(&l->word), &l->sleepers, 1);
+    return FMP_OK;
+}
+
+int
+fmp_userlock_recover(struct fmp_userlock_shm *l, uint64_t tag, uint32_t *dead)
+{
+    uint64_t held = atomic_load(&l->word);
+    if ((held & FMP_USERLOCK_SCOPED) == 0) {
+        return FMP_AGAIN;
+    }
+    fmp_who holder = held & ~(FMP_USERLOCK_HELD | FMP_USERLOCK_SCOPED);
+    if (fmp_who_alive(holder) || !atomic_compare_exchange_strong(&l->word, &held, tag)) {
+        return FMP_AGAIN;
+    }
+    *dead = fmp_who_pid(holder);
+    return FMP_OWNER_DIED;
+}

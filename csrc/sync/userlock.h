@@ -1,0 +1,64 @@
+/* userlock.h - the word behind Lock and RLock: a binary lock that says who holds it.
+ *
+ * Unlike the internal mutex it may be released by anybody, in any process. It knows its holder so
+ * that a hold which nobody else is meant to end (a *scoped* hold: `with lock`, any RLock) can be
+ * taken over when the holder's process is dead.
+ *
+ * One 64 bit word, one compare-and-swap each way:
+ *   0            free
+ *   who | flags  held; the low half (pid and flags) is what sleepers compare
+ */
+#ifndef FMP_SYNC_USERLOCK_H
+#define FMP_SYNC_USERLOCK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/atomics.h"
+#include "base/status.h"
+#include "platform/process.h"
+#include "sync/eventcount.h"
+
+#define FMP_USERLOCK_HELD UINT64_C(0x80000000)
+#define FMP_USERLOCK_SCOPED UINT64_C(0x40000000)
+#define FMP_USERLOCK_PID UINT64_C(0x3fffffff)
+
+struct fmp_userlock_shm {
+    fmp_a64 word;     /* by whoever acquires (0 -> held) or releases (held -> 0) */
+    fmp_a32 sleepers; /* by sleepers */
+    fmp_a32 reserved[5];
+};
+
+/* The word that says: held by this process. */
+static inline uint64_t
+fmp_userlock_tag(bool scoped)
+{
+    return fmp_who_am_i() | FMP_USERLOCK_HELD | (scoped ? FMP_USERLOCK_SCOPED : 0);
+}
+
+/* FMP_OK: held now, the word is `tag`. FMP_AGAIN: wait as `w` says. */
+static inline int
+fmp_userlock_try(struct fmp_userlock_shm *l, uint64_t tag, struct fmp_wait *w)
+{
+    uint64_t free = 0;
+    if (atomic_compare_exchange_strong(&l->word, &free, tag)) {
+        return FMP_OK;
+    }
+    fmp_wait_on_word(w, fmp_low_half(&l->word), (uint32_t)free, &l->sleepers);
+    return FMP_AGAIN;
+}
+
+/* FMP_OK, or FMP_OVER_RELEASE when it is free. */
+int fmp_userlock_release(struct fmp_userlock_shm *l);
+
+/* For a waiter at its tick: when the hold is scoped and its holder is dead, takes it over as
+ * `tag`. FMP_OWNER_DIED (held now; *dead is the pid) or FMP_AGAIN. Exactly one waiter wins. */
+int fmp_userlock_recover(struct fmp_userlock_shm *l, uint64_t tag, uint32_t *dead);
+
+static inline bool
+fmp_userlock_held(struct fmp_userlock_shm *l)
+{
+    return atomic_load_explicit(&l->word, memory_order_relaxed) != 0;
+}
+
+#endif
