@@ -1,0 +1,53 @@
+# The daily tasks; `make help` lists them. PY=3.12 chooses the Python (default: the newest here).
+.DEFAULT_GOAL := help
+PY ?= $(shell tools/pythons | tail -n 1 | cut -d' ' -f1)
+VENV = .venv/$(PY)
+PYTHON = $(VENV)/bin/python
+JOBS ?= $(shell nproc)
+# Tests to run and further arguments for pytest: make test PY=3.13 T=tests/test_x.py ARGS='-k y'
+T ?=
+ARGS ?=
+
+.PHONY: help setup build debug sanitize test ctest lint format bench docs demo clean
+
+help: ## this list
+	@echo "make <task> [PY=3.10|3.11|3.12|3.13]"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup: ## the environment .venv/$(PY) with what building and testing need
+	@tools/venv $(PY)
+
+build: setup ## fastmp._core in place, only what changed
+	@$(PYTHON) setup.py -q build_ext --inplace --parallel $(JOBS)
+
+debug: setup ## the same with -O0 -g and consistency checks
+	@FASTMP_DEBUG=1 $(PYTHON) setup.py -q build_ext --inplace --parallel $(JOBS)
+
+test: ## everything, on each Python found; PY=, T=tests/..., ARGS=... narrow it
+	@tools/test $(if $(filter command line environment,$(origin PY)),$(PY)) -- $(T) $(ARGS)
+
+ctest: ## C tests of base-channel without Python: plain, then under ASan and UBSan
+	@$(MAKE) --no-print-directory -j$(JOBS) -f tests/c/Makefile VARIANT=plain
+	@$(MAKE) --no-print-directory -j$(JOBS) -f tests/c/Makefile VARIANT=asan
+
+sanitize: setup ## builds with ASan and UBSan apart from the tree, runs a smoke part of the tests
+	@tools/sanitize $(PYTHON) $(T) $(ARGS)
+
+lint: ## ruff, mypy, clang-format, cppcheck
+	@tools/lint
+
+format: ## ruff and clang-format rewrite the sources
+	@tools/lint --fix
+
+bench: build ## fastmp against the standard library, ratios
+	@$(PYTHON) -m benchmarks
+
+docs: build ## the documents: checks the links and file names in docs/ and README
+	@$(PYTHON) -m pytest -q tests/test_docs.py
+
+demo: ## installs fastmp into .venv/demo and runs examples/wordcount.py
+	@tools/demo
+
+clean: ## what the builds made; the environments under .venv stay
+	rm -rf build dist *.egg-info fastmp/*.so .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

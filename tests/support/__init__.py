@@ -1,0 +1,1 @@
+"""What the tests stand on: the watchdog, the leak census, process listings."""

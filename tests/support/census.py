@@ -1,0 +1,177 @@
+"""The leak census: what a test process holds, before and after a test.
+
+Counted: processes (zombies and orphans too), file descriptors, threads, names in /dev/shm, and
+mappings of fastmp's memfds. What grew must shrink back within a short grace, else the test fails
+with a list of what is left. A test that failed on its own is only cleaned up after: the traceback
+that pytest keeps may rightly hold on to things.
+
+What the standard library starts once and keeps (forkserver, resource tracker and their pipes) is
+not a leak; `singletons` knows it.
+"""
+
+import gc
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from typing import NamedTuple
+
+from . import procs
+
+GRACE = 2.0
+SHM = "/dev/shm"
+MAPPING = re.compile(r"^\S+ \S+ \S+ \S+ (\d+) +(/memfd:fastmp.*)$", re.MULTILINE)
+# The stdlib's heap (a classic Value or Array) keeps its arenas, which are unlinked files.
+STDLIB_ARENA = re.compile(r"/pym-\d+-\w+ \(deleted\)$")
+
+
+class Snapshot(NamedTuple):
+    """What the process holds at one moment; each part maps an identity to a description."""
+
+    processes: dict
+    fds: dict
+    threads: dict
+    shm: dict
+    mappings: dict
+
+
+def _stdlib(name):
+    """A module of the stdlib's multiprocessing, if it was imported."""
+    return sys.modules.get(f"multiprocessing.{name}")
+
+
+def singletons():
+    """(pids, fds) of what the standard library starts once in a process."""
+    pids, fds = set(), set()
+    forkserver, tracker = _stdlib("forkserver"), _stdlib("resource_tracker")
+    if forkserver is not None:
+        pids.add(forkserver._forkserver._forkserver_pid)
+        fds.add(forkserver._forkserver._forkserver_alive_fd)
+    if tracker is not None:
+        pids.add(tracker._resource_tracker._pid)
+        fds.add(tracker._resource_tracker._fd)
+    return pids - {None}, fds - {None}
+
+
+def _processes(allowed):
+    family = procs.family(os.getpid())
+    return {
+        proc.identity: proc
+        for proc in family.values()
+        if proc.pid not in allowed
+        # A tracker that the forkserver started for its children, as the stdlib does.
+        and not (proc.ppid in allowed and procs.is_tracker(proc.pid))
+        # An orphan's zombie is init's to reap, a sibling's its parent's.
+        and not (proc.state == "Z" and proc.ppid not in family and proc.ppid != os.getpid())
+    }
+
+
+def _fds(allowed):
+    found = {}
+    allowed = {*allowed, 0, 1, 2}  # pytest's capture moves these about
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{name}")
+        except FileNotFoundError:
+            continue  # the descriptor of this very listing
+        if int(name) not in allowed and not STDLIB_ARENA.search(target):
+            found[int(name), target] = f"fd {name} -> {target}"
+    return found
+
+
+def _threads():
+    names = {t.native_id: t.name for t in threading.enumerate()}
+    return {
+        int(tid): f"thread {tid} ({names.get(int(tid), 'not a Python thread')})"
+        for tid in os.listdir("/proc/self/task")
+    }
+
+
+def _shm():
+    try:
+        with os.scandir(SHM) as entries:
+            return {e.name: f"{SHM}/{e.name}" for e in entries if e.stat().st_uid == os.getuid()}
+    except FileNotFoundError:
+        return {}
+
+
+def _mappings():
+    with open("/proc/self/maps", errors="replace") as file:
+        return {inode: f"mapping of {name}" for inode, name in MAPPING.findall(file.read())}
+
+
+def take():
+    pids, fds = singletons()
+    return Snapshot(_processes(pids), _fds(fds), _threads(), _shm(), _mappings())
+
+
+def _mapped_by_a_stranger(name):
+    """Whether a process that is not of our family uses the name: a test beside this one."""
+    ours = {os.getpid(), *procs.family(os.getpid())}
+    for pid in procs.scan():
+        if pid in ours:
+            continue
+        try:
+            with open(f"/proc/{pid}/maps", errors="replace") as file:
+                if f"{SHM}/{name}\n" in file.read():
+                    return True
+        except OSError:
+            continue
+    return False
+
+
+def leaks(before):
+    """What is held now and was not before: [description]."""
+    now = take()
+    found = []
+    for identity, proc in now.processes.items():
+        if identity not in before.processes:
+            found.append(procs.describe(proc))
+    for old, new in ((before.fds, now.fds), (before.threads, now.threads)):
+        found += [text for identity, text in new.items() if identity not in old]
+    # A process maps segments that many objects share, and may have changed one for another.
+    if len(now.mappings) > len(before.mappings):
+        found += [text for inode, text in now.mappings.items() if inode not in before.mappings]
+    for name, text in now.shm.items():
+        if name not in before.shm and not _mapped_by_a_stranger(name):
+            found.append(text + " (nobody else has it mapped)")
+    return found
+
+
+def stop_sharer():
+    """Ends the stdlib's lazily started resource sharer: its thread and its socket."""
+    sharer = _stdlib("resource_sharer")
+    if sharer is not None and sharer._resource_sharer._listener is not None:
+        sharer.stop(timeout=5)
+
+
+def settle(before, grace=GRACE):
+    """Waits until nothing is left of the test, at most `grace` seconds; returns what is left."""
+    deadline = time.monotonic() + grace
+    pause = 0.005
+    found = leaks(before)
+    while found:
+        stop_sharer()
+        gc.collect()
+        found = leaks(before)
+        if not found or time.monotonic() > deadline:
+            break
+        time.sleep(pause)
+        pause = min(2 * pause, 0.2)
+    return found
+
+
+def clean_up(before):
+    """Kills the processes that are left, and reaps those that are ours to reap."""
+    pids, _ = singletons()
+    for identity, proc in _processes(pids).items():
+        if identity in before.processes:
+            continue
+        try:
+            os.kill(proc.pid, signal.SIGKILL)
+            if proc.ppid == os.getpid():
+                os.waitpid(proc.pid, 0)
+        except (ProcessLookupError, ChildProcessError):
+            pass  # gone in between
