@@ -1,10 +1,72 @@
-/* module.c - the definition of fastmp._core: multi-phase init, one state, one exec. */
+/* module.c - the definition of fastmp._core: multi-phase init, one state, one exec.
+ *
+ * Owns the module's state. Each object's file knows its own types; here is only their order.
+ */
 #include "module.h"
+
+#include <string.h>
+
+static int (*const add_objects[])(PyObject *) = {
+    fmp_add_lock,
+    fmp_add_semaphore,
+};
+
+PyTypeObject *
+fmp_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject *base)
+{
+    PyObject *type = PyType_FromModuleAndSpec(module, spec, (PyObject *)base);
+    if (type == NULL) {
+        return NULL;
+    }
+    const char *dot = strrchr(spec->name, '.');
+    if (PyModule_AddObjectRef(module, dot != NULL ? dot + 1 : spec->name, type) < 0) {
+        Py_DECREF(type);
+        return NULL;
+    }
+    return (PyTypeObject *)type;
+}
+
+static PyObject *
+import_name(const char *module, const char *name)
+{
+    PyObject *from = PyImport_ImportModule(module);
+    PyObject *found = from != NULL ? PyObject_GetAttrString(from, name) : NULL;
+    Py_XDECREF(from);
+    return found;
+}
 
 static int
 core_exec(PyObject *module)
 {
-    (void)module;
+    struct fmp_state *state = fmp_state_of(module);
+    state->queue_empty = import_name("queue", "Empty");
+    state->queue_full = import_name("queue", "Full");
+    if (state->queue_empty == NULL || state->queue_full == NULL) {
+        return -1;
+    }
+    for (size_t i = 0; i < sizeof(add_objects) / sizeof(add_objects[0]); i++) {
+        if (add_objects[i](module) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int
+core_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    struct fmp_state *state = fmp_state_of(module);
+    Py_VISIT(state->queue_empty);
+    Py_VISIT(state->queue_full);
+    return 0;
+}
+
+static int
+core_clear(PyObject *module)
+{
+    struct fmp_state *state = fmp_state_of(module);
+    Py_CLEAR(state->queue_empty);
+    Py_CLEAR(state->queue_full);
     return 0;
 }
 
@@ -13,16 +75,18 @@ static PyModuleDef_Slot core_slots[] = {
     {0, NULL},
 };
 
-struct PyModuleDef fmp_module_def = {
+static struct PyModuleDef core_def = {
     PyModuleDef_HEAD_INIT,
     .m_name = "fastmp._core",
     .m_doc = "fastmp's native core: multiprocessing's primitives over shared memory.",
     .m_size = sizeof(struct fmp_state),
     .m_slots = core_slots,
+    .m_traverse = core_traverse,
+    .m_clear = core_clear,
 };
 
 PyMODINIT_FUNC
 PyInit__core(void)
 {
-    return PyModuleDef_Init(&fmp_module_def);
+    return PyModuleDef_Init(&core_def);
 }

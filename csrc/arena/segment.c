@@ -179,7 +179,12 @@ fmp_segment_attach(int fd, struct fmp_segment **out)
     }
     pthread_mutex_unlock(&known_lock);
     if (same != NULL) {
-        unmap_segment(s);
+        /* Objects of one message share one descriptor: the first has made it the segment's own. */
+        fmp_memory_unmap(s->base, s->size);
+        if (same->fd != fd) {
+            fmp_memory_close(fd);
+        }
+        free(s);
     }
     *out = same != NULL ? same : s;
     return FMP_OK;

@@ -7,7 +7,7 @@
 #include "bridge/wait.h"
 
 #include <errno.h>
-#include <sched.h>
+#include <stdbool.h>
 
 #include "base/status.h"
 #include "platform/clock.h"

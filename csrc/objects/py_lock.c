@@ -1,0 +1,370 @@
+/* py_lock.c - _core.Lock and _core.RLock: what multiprocessing's SemLock is for Lock and RLock.
+ *
+ * The shared part is one struct fmp_userlock_shm in a slot. Process-local, per object and reset
+ * after fork, as in SemLock: which thread holds it and how often. Those fields are written by the
+ * holder only. A kill leaves the word held by a dead process: a scoped hold is taken over by the
+ * next waiter at its tick, a bare acquire() stays, as it may have been handed over on purpose.
+ */
+#include <Python.h>
+#include <stdbool.h>
+#include <structmember.h>
+
+#include "base/status.h"
+#include "bridge/args.h"
+#include "bridge/errors.h"
+#include "bridge/wait.h"
+#include "module.h"
+#include "objects/slots.h"
+#include "sync/userlock.h"
+
+typedef struct {
+    PyObject_HEAD
+    struct fmp_slot slot;
+    struct fmp_userlock_shm *shm; /* in the slot */
+    struct fmp_spin spin;
+    bool recursive;
+    bool robust;         /* every hold is scoped */
+    bool abandoned;      /* the current hold was taken over from a dead process */
+    unsigned long owner; /* thread that holds it, while count > 0 */
+    uint32_t generation; /* of forks, when it was acquired: a child holds nothing */
+    int count;
+} LockObject;
+
+static int
+count_of(const LockObject *self)
+{
+    return self->generation == fmp_fork_generation() ? self->count : 0;
+}
+
+static bool
+is_mine(const LockObject *self)
+{
+    return count_of(self) > 0 && self->owner == PyThread_get_thread_ident();
+}
+
+/* --- acquire -------------------------------------------------------------------------------- */
+
+struct acquiring {
+    LockObject *lock;
+    uint64_t tag;
+    uint32_t dead;
+};
+
+static int
+try_acquire(void *arg, struct fmp_wait *w)
+{
+    struct acquiring *a = arg;
+    return fmp_userlock_try(a->lock->shm, a->tag, w);
+}
+
+static int
+try_recover(void *arg)
+{
+    struct acquiring *a = arg;
+    return fmp_userlock_recover(a->lock->shm, a->tag, &a->dead);
+}
+
+static void
+now_held(LockObject *self)
+{
+    self->owner = PyThread_get_thread_ident();
+    self->count = count_of(self) + 1;
+    self->generation = fmp_fork_generation();
+}
+
+/* 1: held, 0: not within the deadline, -1: exception. */
+static int
+acquire(LockObject *self, int64_t deadline, bool scoped)
+{
+    if (self->recursive && is_mine(self)) {
+        self->count++;
+        return 1;
+    }
+    struct acquiring a = {.lock = self};
+    a.tag = fmp_userlock_tag(scoped || self->recursive || self->robust);
+    struct fmp_wait w;
+    int rc = fmp_userlock_try(self->shm, a.tag, &w);
+    if (rc == FMP_AGAIN && deadline == 0) {
+        return 0;
+    }
+    if (rc == FMP_AGAIN) {
+        struct fmp_waiter waiter = {.try_once = try_acquire,
+                                    .arg = &a,
+                                    .tick = try_recover,
+                                    .spin = &self->spin,
+                                    .deadline = deadline};
+        rc = fmp_wait_for(&waiter);
+    }
+    switch (rc) {
+    case FMP_OK:
+        self->abandoned = false;
+        now_held(self);
+        return 1;
+    case FMP_OWNER_DIED:
+        self->abandoned = true;
+        now_held(self);
+        return PyErr_WarnFormat(PyExc_RuntimeWarning, 1,
+                                "process %u died holding a lock; what the lock guards may be "
+                                "half-written",
+                                a.dead) < 0 ? -1 : 1;
+    case FMP_TIMEOUT:
+        return 0;
+    default:
+        fmp_raise(rc, "acquire a lock");
+        return -1;
+    }
+}
+
+static PyObject *
+lock_acquire(LockObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
+{
+    static const char *const names[] = {"block", "timeout"};
+    int64_t deadline = INT64_MAX;
+    if (n_args > 0 || kwnames != NULL) {
+        PyObject *given[2] = {NULL, NULL};
+        if (fmp_args("acquire", args, n_args, kwnames, names, 2, 0, 2, given) < 0
+            || fmp_deadline(given[0], given[1], &deadline) < 0) {
+            return NULL;
+        }
+    }
+    int held = acquire(self, deadline, false);
+    return held < 0 ? NULL : PyBool_FromLong(held);
+}
+
+static PyObject *
+lock_enter(LockObject *self, PyObject *Py_UNUSED(ignored))
+{
+    int held = acquire(self, INT64_MAX, true);
+    return held < 0 ? NULL : PyBool_FromLong(held);
+}
+
+/* --- release -------------------------------------------------------------------------------- */
+
+static PyObject *
+lock_release(LockObject *self, PyObject *Py_UNUSED(ignored))
+{
+    if (self->recursive) {
+        if (!is_mine(self)) {
+            PyErr_SetString(PyExc_AssertionError,
+                            "attempt to release recursive lock not owned by thread");
+            return NULL;
+        }
+        if (self->count > 1) {
+            self->count--;
+            Py_RETURN_NONE;
+        }
+    }
+    /* First: once the word is free, another thread may write these fields. */
+    self->count = count_of(self) - 1;
+    if (fmp_userlock_release(self->shm) != FMP_OK) {
+        self->count++;
+        PyErr_SetString(PyExc_ValueError, "semaphore or lock released too many times");
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+lock_exit(LockObject *self, PyObject *const *Py_UNUSED(args), Py_ssize_t Py_UNUSED(n_args))
+{
+    return lock_release(self, NULL);
+}
+
+/* --- looking at it --------------------------------------------------------------------------- */
+
+static PyObject *
+lock_locked(LockObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(fmp_userlock_held(self->shm));
+}
+
+static PyObject *
+lock_is_mine(LockObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(is_mine(self));
+}
+
+static PyObject *
+lock_count(LockObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return PyLong_FromLong(count_of(self));
+}
+
+static PyObject *
+lock_get_value(LockObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return PyLong_FromLong(!fmp_userlock_held(self->shm));
+}
+
+static PyObject *
+lock_after_fork(LockObject *self, PyObject *Py_UNUSED(ignored))
+{
+    self->count = 0;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+lock_get_semlock(PyObject *self, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(self);
+}
+
+static PyObject *
+lock_get_kind(LockObject *self, void *Py_UNUSED(closure))
+{
+    return PyLong_FromLong(self->recursive ? 0 : 1); /* RECURSIVE_MUTEX, SEMAPHORE */
+}
+
+static PyObject *
+lock_get_maxvalue(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
+{
+    return PyLong_FromLong(1);
+}
+
+static PyObject *
+lock_get_name(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
+{
+    Py_RETURN_NONE; /* shared memory has no names here */
+}
+
+/* --- making, passing on, ending ---------------------------------------------------------------- */
+
+/* Arguments are the wrapper's business: fastmp.synchronize takes ctx. */
+static PyObject *
+new_lock(PyTypeObject *type, bool recursive)
+{
+    LockObject *self = (LockObject *)type->tp_alloc(type, 0);
+    if (self == NULL) {
+        return NULL;
+    }
+    self->recursive = recursive;
+    int rc = fmp_slot_alloc(sizeof(struct fmp_userlock_shm), &self->slot);
+    if (rc != FMP_OK) {
+        Py_DECREF(self);
+        return fmp_raise(rc, "create a lock");
+    }
+    self->shm = fmp_slot_at(&self->slot);
+    return (PyObject *)self;
+}
+
+static PyObject *
+lock_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
+{
+    return new_lock(type, false);
+}
+
+static PyObject *
+rlock_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
+{
+    return new_lock(type, true);
+}
+
+static PyObject *
+lock_share(LockObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return fmp_slot_as_tuple(&self->slot);
+}
+
+static PyObject *
+lock_attach(LockObject *self, PyObject *args)
+{
+    struct fmp_slot slot;
+    if (fmp_slot_from_tuple(args, sizeof(struct fmp_userlock_shm), &slot) < 0) {
+        return NULL;
+    }
+    fmp_slot_free(&self->slot);
+    self->slot = slot;
+    self->shm = fmp_slot_at(&slot);
+    Py_RETURN_NONE;
+}
+
+static void
+lock_dealloc(LockObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    fmp_slot_free(&self->slot);
+    type->tp_free((PyObject *)self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef lock_methods[] = {
+    {"acquire", (PyCFunction)(void (*)(void))lock_acquire, METH_FASTCALL | METH_KEYWORDS,
+     "acquire($self, /, block=True, timeout=None)\n--\n\n"
+     "Acquire the lock; False when it was not free within `timeout` seconds."},
+    {"release", (PyCFunction)lock_release, METH_NOARGS,
+     "release($self, /)\n--\n\nRelease the lock. ValueError when it is free."},
+    {"__enter__", (PyCFunction)lock_enter, METH_NOARGS,
+     "__enter__($self, /)\n--\n\nAcquire; recovered by others if this process is killed."},
+    {"__exit__", (PyCFunction)(void (*)(void))lock_exit, METH_FASTCALL,
+     "__exit__($self, /, *args)\n--\n\nRelease."},
+    {"locked", (PyCFunction)lock_locked, METH_NOARGS,
+     "locked($self, /)\n--\n\nWhether anybody holds it."},
+    {"_is_mine", (PyCFunction)lock_is_mine, METH_NOARGS, "Held by this thread?"},
+    {"_count", (PyCFunction)lock_count, METH_NOARGS, "How often this process holds it."},
+    {"_is_zero", (PyCFunction)lock_locked, METH_NOARGS, "Is the value 0, so held by anybody?"},
+    {"_get_value", (PyCFunction)lock_get_value, METH_NOARGS, "1 when free, 0 when held."},
+    {"_after_fork", (PyCFunction)lock_after_fork, METH_NOARGS, "A child holds nothing."},
+    {"_share", (PyCFunction)lock_share, METH_NOARGS, "(fd, offset, size) for another process."},
+    {"_attach", (PyCFunction)lock_attach, METH_O, "Become the lock at (fd, offset, size)."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef lock_getset[] = {
+    {"_semlock", lock_get_semlock, NULL, "What the stdlib's wrappers ask: the lock itself.", NULL},
+    {"kind", (getter)lock_get_kind, NULL, "0 for a recursive lock, 1 for another.", NULL},
+    {"maxvalue", lock_get_maxvalue, NULL, "1.", NULL},
+    {"name", lock_get_name, NULL, "None: shared memory has no names here.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMemberDef lock_members[] = {
+    {"abandoned", T_BOOL, offsetof(LockObject, abandoned), READONLY,
+     "The current hold was taken over from a process that died holding it."},
+    {"_robust", T_BOOL, offsetof(LockObject, robust), 0,
+     "A hold by acquire() is taken over from a dead process too."},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot lock_slots[] = {
+    {Py_tp_doc, "A lock that processes share; released by anybody."},
+    {Py_tp_new, lock_new},
+    {Py_tp_dealloc, lock_dealloc},
+    {Py_tp_methods, lock_methods},
+    {Py_tp_getset, lock_getset},
+    {Py_tp_members, lock_members},
+    {0, NULL},
+};
+
+static PyType_Spec lock_spec = {
+    .name = "fastmp._core.Lock",
+    .basicsize = sizeof(LockObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .slots = lock_slots,
+};
+
+static PyType_Slot rlock_slots[] = {
+    {Py_tp_doc, "A lock that processes share; its owner may acquire it again."},
+    {Py_tp_new, rlock_new},
+    {Py_tp_dealloc, lock_dealloc},
+    {Py_tp_methods, lock_methods},
+    {Py_tp_getset, lock_getset},
+    {Py_tp_members, lock_members},
+    {0, NULL},
+};
+
+static PyType_Spec rlock_spec = {
+    .name = "fastmp._core.RLock",
+    .basicsize = sizeof(LockObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .slots = rlock_slots,
+};
+
+int
+fmp_add_lock(PyObject *module)
+{
+    PyTypeObject *lock = fmp_add_type(module, &lock_spec, NULL);
+    PyTypeObject *rlock = lock != NULL ? fmp_add_type(module, &rlock_spec, NULL) : NULL;
+    Py_XDECREF(lock);
+    Py_XDECREF(rlock);
+    return rlock != NULL ? 0 : -1;
+}

@@ -1,0 +1,277 @@
+/* py_semaphore.c - _core.Semaphore: what SemLock is for Semaphore and BoundedSemaphore.
+ *
+ * The shared part is one struct fmp_semaphore_shm in a slot. Process-local and as in SemLock: how
+ * many units this process has taken and which thread did last, for repr and _is_mine() only.
+ */
+#include <Python.h>
+#include <stdbool.h>
+#include <structmember.h>
+
+#include "base/status.h"
+#include "bridge/args.h"
+#include "bridge/errors.h"
+#include "bridge/wait.h"
+#include "module.h"
+#include "objects/slots.h"
+#include "platform/process.h"
+#include "sync/semaphore.h"
+
+#define VALUE_MAX 2147483647 /* as SEM_VALUE_MAX of the C library */
+
+typedef struct {
+    PyObject_HEAD
+    struct fmp_slot slot;
+    struct fmp_semaphore_shm *shm; /* in the slot */
+    struct fmp_spin spin;
+    unsigned long owner;
+    uint32_t generation;
+    int count;
+} SemaphoreObject;
+
+static int
+count_of(const SemaphoreObject *self)
+{
+    return self->generation == fmp_fork_generation() ? self->count : 0;
+}
+
+static int
+try_acquire(void *arg, struct fmp_wait *w)
+{
+    return fmp_semaphore_try(((SemaphoreObject *)arg)->shm, w);
+}
+
+static PyObject *
+acquire(SemaphoreObject *self, int64_t deadline)
+{
+    struct fmp_waiter waiter = {
+        .try_once = try_acquire, .arg = self, .spin = &self->spin, .deadline = deadline};
+    int rc = fmp_wait_for(&waiter);
+    if (rc == FMP_TIMEOUT) {
+        Py_RETURN_FALSE;
+    }
+    if (rc != FMP_OK) {
+        return fmp_raise(rc, "acquire a semaphore");
+    }
+    self->owner = PyThread_get_thread_ident();
+    self->count = count_of(self) + 1;
+    self->generation = fmp_fork_generation();
+    Py_RETURN_TRUE;
+}
+
+static PyObject *
+semaphore_acquire(SemaphoreObject *self, PyObject *const *args, Py_ssize_t n_args,
+                  PyObject *kwnames)
+{
+    static const char *const names[] = {"block", "timeout"};
+    PyObject *given[2] = {NULL, NULL};
+    int64_t deadline;
+    if (fmp_args("acquire", args, n_args, kwnames, names, 2, 0, 2, given) < 0
+        || fmp_deadline(given[0], given[1], &deadline) < 0) {
+        return NULL;
+    }
+    return acquire(self, deadline);
+}
+
+static PyObject *
+semaphore_enter(SemaphoreObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return acquire(self, INT64_MAX);
+}
+
+static PyObject *
+semaphore_release(SemaphoreObject *self, PyObject *Py_UNUSED(ignored))
+{
+    self->count = count_of(self) - 1;
+    self->generation = fmp_fork_generation();
+    if (fmp_semaphore_release(self->shm) != FMP_OK) {
+        self->count++;
+        PyErr_SetString(PyExc_ValueError, "semaphore or lock released too many times");
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+semaphore_exit(SemaphoreObject *self, PyObject *const *Py_UNUSED(args), Py_ssize_t Py_UNUSED(n))
+{
+    return semaphore_release(self, NULL);
+}
+
+static uint32_t
+value_of(const SemaphoreObject *self)
+{
+    return atomic_load(&self->shm->value);
+}
+
+static PyObject *
+semaphore_get_value(SemaphoreObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return PyLong_FromUnsignedLong(value_of(self));
+}
+
+static PyObject *
+semaphore_is_zero(SemaphoreObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(value_of(self) == 0);
+}
+
+static PyObject *
+semaphore_is_mine(SemaphoreObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(count_of(self) > 0 && self->owner == PyThread_get_thread_ident());
+}
+
+static PyObject *
+semaphore_count(SemaphoreObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return PyLong_FromLong(count_of(self));
+}
+
+static PyObject *
+semaphore_after_fork(SemaphoreObject *self, PyObject *Py_UNUSED(ignored))
+{
+    self->count = 0;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+semaphore_get_semlock(PyObject *self, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(self);
+}
+
+static PyObject *
+semaphore_get_kind(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
+{
+    return PyLong_FromLong(1); /* SEMAPHORE */
+}
+
+static PyObject *
+semaphore_get_maxvalue(SemaphoreObject *self, void *Py_UNUSED(closure))
+{
+    return PyLong_FromUnsignedLong(self->shm->maximum);
+}
+
+static PyObject *
+semaphore_get_name(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
+{
+    Py_RETURN_NONE; /* shared memory has no names here */
+}
+
+/* --- making, passing on, ending ---------------------------------------------------------------- */
+
+/* Arguments are the wrapper's business: fastmp.synchronize takes value and ctx. */
+static PyObject *
+semaphore_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
+{
+    SemaphoreObject *self = (SemaphoreObject *)type->tp_alloc(type, 0);
+    if (self == NULL) {
+        return NULL;
+    }
+    int rc = fmp_slot_alloc(sizeof(struct fmp_semaphore_shm), &self->slot);
+    if (rc != FMP_OK) {
+        Py_DECREF(self);
+        return fmp_raise(rc, "create a semaphore");
+    }
+    self->shm = fmp_slot_at(&self->slot);
+    self->shm->maximum = VALUE_MAX;
+    return (PyObject *)self;
+}
+
+static PyObject *
+semaphore_set(SemaphoreObject *self, PyObject *args)
+{
+    Py_ssize_t value, maximum;
+    if (!PyArg_ParseTuple(args, "nn:_set", &value, &maximum)) {
+        return NULL;
+    }
+    if (value < 0 || maximum < value || maximum > VALUE_MAX) {
+        return PyErr_Format(PyExc_OSError, "[Errno 22] Invalid argument: semaphore value %zd", value);
+    }
+    atomic_store(&self->shm->value, (uint32_t)value);
+    self->shm->maximum = (uint32_t)maximum;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+semaphore_share(SemaphoreObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return fmp_slot_as_tuple(&self->slot);
+}
+
+static PyObject *
+semaphore_attach(SemaphoreObject *self, PyObject *where)
+{
+    struct fmp_slot slot;
+    if (fmp_slot_from_tuple(where, sizeof(struct fmp_semaphore_shm), &slot) < 0) {
+        return NULL;
+    }
+    fmp_slot_free(&self->slot);
+    self->slot = slot;
+    self->shm = fmp_slot_at(&slot);
+    Py_RETURN_NONE;
+}
+
+static void
+semaphore_dealloc(SemaphoreObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    fmp_slot_free(&self->slot);
+    type->tp_free((PyObject *)self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef semaphore_methods[] = {
+    {"acquire", (PyCFunction)(void (*)(void))semaphore_acquire, METH_FASTCALL | METH_KEYWORDS,
+     "acquire($self, /, block=True, timeout=None)\n--\n\n"
+     "Take one unit; False when there was none within `timeout` seconds."},
+    {"release", (PyCFunction)semaphore_release, METH_NOARGS,
+     "release($self, /)\n--\n\nGive one unit. ValueError beyond the maximum."},
+    {"__enter__", (PyCFunction)semaphore_enter, METH_NOARGS, "Take one unit."},
+    {"__exit__", (PyCFunction)(void (*)(void))semaphore_exit, METH_FASTCALL, "Give it back."},
+    {"get_value", (PyCFunction)semaphore_get_value, METH_NOARGS,
+     "get_value($self, /)\n--\n\nUnits left."},
+    {"locked", (PyCFunction)semaphore_is_zero, METH_NOARGS,
+     "locked($self, /)\n--\n\nWhether acquire() would have to wait."},
+    {"_get_value", (PyCFunction)semaphore_get_value, METH_NOARGS, "Units left."},
+    {"_is_zero", (PyCFunction)semaphore_is_zero, METH_NOARGS, "Is no unit left?"},
+    {"_is_mine", (PyCFunction)semaphore_is_mine, METH_NOARGS, "Did this thread take one last?"},
+    {"_count", (PyCFunction)semaphore_count, METH_NOARGS, "Taken less given, by this process."},
+    {"_after_fork", (PyCFunction)semaphore_after_fork, METH_NOARGS, "A child has taken nothing."},
+    {"_set", (PyCFunction)semaphore_set, METH_VARARGS, "Value and maximum, before it is shared."},
+    {"_share", (PyCFunction)semaphore_share, METH_NOARGS, "(fd, offset, size) for another process."},
+    {"_attach", (PyCFunction)semaphore_attach, METH_O, "Become the one at (fd, offset, size)."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef semaphore_getset[] = {
+    {"_semlock", semaphore_get_semlock, NULL, "What the stdlib's wrappers ask: itself.", NULL},
+    {"kind", semaphore_get_kind, NULL, "1: not recursive.", NULL},
+    {"maxvalue", (getter)semaphore_get_maxvalue, NULL, "The most it can count to.", NULL},
+    {"name", semaphore_get_name, NULL, "None: shared memory has no names here.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot semaphore_slots[] = {
+    {Py_tp_doc, "A counting semaphore that processes share."},
+    {Py_tp_new, semaphore_new},
+    {Py_tp_dealloc, semaphore_dealloc},
+    {Py_tp_methods, semaphore_methods},
+    {Py_tp_getset, semaphore_getset},
+    {0, NULL},
+};
+
+static PyType_Spec semaphore_spec = {
+    .name = "fastmp._core.Semaphore",
+    .basicsize = sizeof(SemaphoreObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .slots = semaphore_slots,
+};
+
+int
+fmp_add_semaphore(PyObject *module)
+{
+    PyTypeObject *type = fmp_add_type(module, &semaphore_spec, NULL);
+    Py_XDECREF(type);
+    return type != NULL ? 0 : -1;
+}
