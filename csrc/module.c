@@ -7,6 +7,7 @@
 #include <string.h>
 
 static int (*const add_objects[])(PyObject *) = {
+    fmp_add_guard,
     fmp_add_lock,
     fmp_add_semaphore,
 };

@@ -30,6 +30,7 @@ fmp_state_of_class(PyTypeObject *defining_class)
 /* Makes the type and adds it to the module under the last part of its name. A new reference. */
 PyTypeObject *fmp_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject *base);
 
+int fmp_add_guard(PyObject *module);
 int fmp_add_lock(PyObject *module);
 int fmp_add_semaphore(PyObject *module);
 int fmp_add_queue(PyObject *module);

@@ -10,55 +10,56 @@ from ._handles import check_start_method, for_child
 SEM_VALUE_MAX = _std.synchronize.SEM_VALUE_MAX
 
 
-def _is_fork(ctx):
-    if ctx is None:
-        ctx = _std.context._default_context.get_context()
-    return ctx.get_start_method() == "fork"
-
-
-def _rebuild(cls, state, handle, offset, size):
+def _rebuild(cls, semlock_type, handle, offset, size, state):
     obj = cls.__new__(cls)
-    obj._attach((handle.detach(), offset, size))
+    semlock = semlock_type()
+    semlock._attach((handle.detach(), offset, size))
+    obj._install(semlock, is_fork_ctx=False)
     obj.__dict__.update(state)
     return obj
 
 
-class _Shared:
-    """What lies in one shared slot, and how it is handed to a spawned process."""
+class SemLock(_core.Guard, _std.synchronize.SemLock):
+    """Base of locks and semaphores: ``_semlock`` is the native object, as in the stdlib."""
 
-    _is_fork_ctx = False
+    def __init__(self, semlock, ctx):
+        if ctx is None:
+            ctx = _std.context._default_context.get_context()
+        self._install(semlock, ctx.get_start_method() == "fork")
+
+    def _install(self, semlock, is_fork_ctx):
+        self._semlock = semlock
+        self._is_fork_ctx = is_fork_ctx
+        self._make_methods()
+
+    def locked(self):
+        """Whether ``acquire()`` would have to wait."""
+        return self._semlock.locked()
 
     def __reduce__(self):
         check_start_method(self, self._is_fork_ctx)
-        fd, offset, size = self._share()
-        state = {k: v for k, v in self.__dict__.items() if k != "_is_fork_ctx"}
-        return _rebuild, (type(self), state, for_child(fd), offset, size)
+        fd, offset, size = self._semlock._share()
+        state = {name: value for name, value in self.__dict__.items() if name != "_is_fork_ctx"}
+        return _rebuild, (type(self), type(self._semlock), for_child(fd), offset, size, state)
 
 
-class Semaphore(_Shared, _core.Semaphore, _std.synchronize.Semaphore):
-    """A counting semaphore.
-
-    >>> Semaphore(value=1, *, ctx)
-
-    OSError when *value* is negative or larger than ``SEM_VALUE_MAX``.
-    """
+class Semaphore(SemLock, _std.synchronize.Semaphore):
+    """A counting semaphore.  OSError when *value* is negative or above ``SEM_VALUE_MAX``."""
 
     def __init__(self, value=1, *, ctx):
-        self._is_fork_ctx = _is_fork(ctx)
-        self._set(value, SEM_VALUE_MAX)
+        SemLock.__init__(self, _core.Semaphore(value, SEM_VALUE_MAX), ctx)
 
 
 class BoundedSemaphore(Semaphore, _std.synchronize.BoundedSemaphore):
     """A semaphore that refuses, by ValueError, to be released above its first value."""
 
     def __init__(self, value=1, *, ctx):
-        self._is_fork_ctx = _is_fork(ctx)
-        self._set(value, value)
+        SemLock.__init__(self, _core.Semaphore(value, value), ctx)
 
     __repr__ = _std.synchronize.BoundedSemaphore.__repr__
 
 
-class Lock(_Shared, _core.Lock, _std.synchronize.Lock):
+class Lock(SemLock, _std.synchronize.Lock):
     """A lock that any thread of any process may release.
 
     A hold by ``with lock`` is taken over by the next waiter when its process is killed; so is one
@@ -66,15 +67,21 @@ class Lock(_Shared, _core.Lock, _std.synchronize.Lock):
     """
 
     def __init__(self, *, ctx=None, robust=False):
-        self._is_fork_ctx = _is_fork(ctx)
-        self._robust = robust
+        SemLock.__init__(self, _core.Lock(robust), ctx)
+
+    @property
+    def abandoned(self):
+        """Whether the current hold was taken over from a process that died holding it."""
+        return self._semlock.abandoned
 
 
-class RLock(_Shared, _core.RLock, _std.synchronize.RLock):
+class RLock(SemLock, _std.synchronize.RLock):
     """A lock that its owner, one thread of one process, may acquire again and must release."""
 
     def __init__(self, *, ctx):
-        self._is_fork_ctx = _is_fork(ctx)
+        SemLock.__init__(self, _core.RLock(), ctx)
+
+    abandoned = Lock.abandoned
 
 
 class Condition(_std.synchronize.Condition):

@@ -5,7 +5,6 @@
  * holder only. A kill leaves the word held by a dead process: a scoped hold is taken over by the
  * next waiter at its tick, a bare acquire() stays, as it may have been handed over on purpose.
  */
-#include <Python.h>
 #include <stdbool.h>
 #include <structmember.h>
 
@@ -14,11 +13,12 @@
 #include "bridge/errors.h"
 #include "bridge/wait.h"
 #include "module.h"
+#include "objects/guard.h"
 #include "objects/slots.h"
 #include "sync/userlock.h"
 
 typedef struct {
-    PyObject_HEAD
+    struct fmp_guarded head;
     struct fmp_slot slot;
     struct fmp_userlock_shm *shm; /* in the slot */
     struct fmp_spin spin;
@@ -81,7 +81,7 @@ acquire(LockObject *self, int64_t deadline, bool scoped)
         return 1;
     }
     struct acquiring a = {.lock = self};
-    a.tag = fmp_userlock_tag(scoped || self->recursive || self->robust);
+    a.tag = fmp_userlock_tag(scoped || self->robust);
     struct fmp_wait w;
     int rc = fmp_userlock_try(self->shm, a.tag, &w);
     if (rc == FMP_AGAIN && deadline == 0) {
@@ -165,6 +165,18 @@ lock_release(LockObject *self, PyObject *Py_UNUSED(ignored))
 }
 
 static PyObject *
+lock_release_guard(PyObject *self)
+{
+    return lock_release((LockObject *)self, NULL);
+}
+
+static PyObject *
+lock_enter_guard(PyObject *self)
+{
+    return lock_enter((LockObject *)self, NULL);
+}
+
+static PyObject *
 lock_exit(LockObject *self, PyObject *const *Py_UNUSED(args), Py_ssize_t Py_UNUSED(n_args))
 {
     return lock_release(self, NULL);
@@ -204,12 +216,6 @@ lock_after_fork(LockObject *self, PyObject *Py_UNUSED(ignored))
 }
 
 static PyObject *
-lock_get_semlock(PyObject *self, void *Py_UNUSED(closure))
-{
-    return Py_NewRef(self);
-}
-
-static PyObject *
 lock_get_kind(LockObject *self, void *Py_UNUSED(closure))
 {
     return PyLong_FromLong(self->recursive ? 0 : 1); /* RECURSIVE_MUTEX, SEMAPHORE */
@@ -229,15 +235,17 @@ lock_get_name(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
 
 /* --- making, passing on, ending ---------------------------------------------------------------- */
 
-/* Arguments are the wrapper's business: fastmp.synchronize takes ctx. */
 static PyObject *
-new_lock(PyTypeObject *type, bool recursive)
+new_lock(PyTypeObject *type, bool recursive, bool robust)
 {
     LockObject *self = (LockObject *)type->tp_alloc(type, 0);
     if (self == NULL) {
         return NULL;
     }
+    self->head.enter = lock_enter_guard;
+    self->head.leave = lock_release_guard;
     self->recursive = recursive;
+    self->robust = robust;
     int rc = fmp_slot_alloc(sizeof(struct fmp_userlock_shm), &self->slot);
     if (rc != FMP_OK) {
         Py_DECREF(self);
@@ -248,15 +256,22 @@ new_lock(PyTypeObject *type, bool recursive)
 }
 
 static PyObject *
-lock_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
+lock_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
 {
-    return new_lock(type, false);
+    int robust = 0;
+    if (!PyArg_ParseTuple(args, "|p:Lock", &robust)) {
+        return NULL;
+    }
+    return new_lock(type, false, robust);
 }
 
 static PyObject *
-rlock_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
+rlock_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
 {
-    return new_lock(type, true);
+    if (!PyArg_ParseTuple(args, ":RLock")) {
+        return NULL;
+    }
+    return new_lock(type, true, true);
 }
 
 static PyObject *
@@ -310,7 +325,6 @@ static PyMethodDef lock_methods[] = {
 };
 
 static PyGetSetDef lock_getset[] = {
-    {"_semlock", lock_get_semlock, NULL, "What the stdlib's wrappers ask: the lock itself.", NULL},
     {"kind", (getter)lock_get_kind, NULL, "0 for a recursive lock, 1 for another.", NULL},
     {"maxvalue", lock_get_maxvalue, NULL, "1.", NULL},
     {"name", lock_get_name, NULL, "None: shared memory has no names here.", NULL},
@@ -338,7 +352,7 @@ static PyType_Slot lock_slots[] = {
 static PyType_Spec lock_spec = {
     .name = "fastmp._core.Lock",
     .basicsize = sizeof(LockObject),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .flags = Py_TPFLAGS_DEFAULT,
     .slots = lock_slots,
 };
 
@@ -355,7 +369,7 @@ static PyType_Slot rlock_slots[] = {
 static PyType_Spec rlock_spec = {
     .name = "fastmp._core.RLock",
     .basicsize = sizeof(LockObject),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .flags = Py_TPFLAGS_DEFAULT,
     .slots = rlock_slots,
 };
 
@@ -367,4 +381,10 @@ fmp_add_lock(PyObject *module)
     Py_XDECREF(lock);
     Py_XDECREF(rlock);
     return rlock != NULL ? 0 : -1;
+}
+
+bool
+fmp_lock_check(PyObject *object)
+{
+    return Py_TYPE(object)->tp_dealloc == (destructor)lock_dealloc;
 }

@@ -3,7 +3,7 @@
  * The shared part is one struct fmp_semaphore_shm in a slot. Process-local and as in SemLock: how
  * many units this process has taken and which thread did last, for repr and _is_mine() only.
  */
-#include <Python.h>
+#include <errno.h>
 #include <stdbool.h>
 #include <structmember.h>
 
@@ -12,6 +12,7 @@
 #include "bridge/errors.h"
 #include "bridge/wait.h"
 #include "module.h"
+#include "objects/guard.h"
 #include "objects/slots.h"
 #include "platform/process.h"
 #include "sync/semaphore.h"
@@ -19,7 +20,7 @@
 #define VALUE_MAX 2147483647 /* as SEM_VALUE_MAX of the C library */
 
 typedef struct {
-    PyObject_HEAD
+    struct fmp_guarded head;
     struct fmp_slot slot;
     struct fmp_semaphore_shm *shm; /* in the slot */
     struct fmp_spin spin;
@@ -92,6 +93,18 @@ semaphore_release(SemaphoreObject *self, PyObject *Py_UNUSED(ignored))
 }
 
 static PyObject *
+semaphore_release_guard(PyObject *self)
+{
+    return semaphore_release((SemaphoreObject *)self, NULL);
+}
+
+static PyObject *
+semaphore_enter_guard(PyObject *self)
+{
+    return semaphore_enter((SemaphoreObject *)self, NULL);
+}
+
+static PyObject *
 semaphore_exit(SemaphoreObject *self, PyObject *const *Py_UNUSED(args), Py_ssize_t Py_UNUSED(n))
 {
     return semaphore_release(self, NULL);
@@ -135,12 +148,6 @@ semaphore_after_fork(SemaphoreObject *self, PyObject *Py_UNUSED(ignored))
 }
 
 static PyObject *
-semaphore_get_semlock(PyObject *self, void *Py_UNUSED(closure))
-{
-    return Py_NewRef(self);
-}
-
-static PyObject *
 semaphore_get_kind(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
 {
     return PyLong_FromLong(1); /* SEMAPHORE */
@@ -160,37 +167,45 @@ semaphore_get_name(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
 
 /* --- making, passing on, ending ---------------------------------------------------------------- */
 
-/* Arguments are the wrapper's business: fastmp.synchronize takes value and ctx. */
-static PyObject *
-semaphore_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
+static int
+parse_values(PyObject *args, uint32_t *value, uint32_t *maximum)
 {
+    Py_ssize_t v = 0, m = VALUE_MAX;
+    if (!PyArg_ParseTuple(args, "|nn:Semaphore", &v, &m)) {
+        return -1;
+    }
+    if (v < 0 || v > m || m > VALUE_MAX) {
+        errno = EINVAL;
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    *value = (uint32_t)v;
+    *maximum = (uint32_t)m;
+    return 0;
+}
+
+static PyObject *
+semaphore_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
+{
+    uint32_t value, maximum;
+    if (parse_values(args, &value, &maximum) < 0) {
+        return NULL;
+    }
     SemaphoreObject *self = (SemaphoreObject *)type->tp_alloc(type, 0);
     if (self == NULL) {
         return NULL;
     }
+    self->head.enter = semaphore_enter_guard;
+    self->head.leave = semaphore_release_guard;
     int rc = fmp_slot_alloc(sizeof(struct fmp_semaphore_shm), &self->slot);
     if (rc != FMP_OK) {
         Py_DECREF(self);
         return fmp_raise(rc, "create a semaphore");
     }
     self->shm = fmp_slot_at(&self->slot);
-    self->shm->maximum = VALUE_MAX;
+    atomic_store(&self->shm->value, value);
+    self->shm->maximum = maximum;
     return (PyObject *)self;
-}
-
-static PyObject *
-semaphore_set(SemaphoreObject *self, PyObject *args)
-{
-    Py_ssize_t value, maximum;
-    if (!PyArg_ParseTuple(args, "nn:_set", &value, &maximum)) {
-        return NULL;
-    }
-    if (value < 0 || maximum < value || maximum > VALUE_MAX) {
-        return PyErr_Format(PyExc_OSError, "[Errno 22] Invalid argument: semaphore value %zd", value);
-    }
-    atomic_store(&self->shm->value, (uint32_t)value);
-    self->shm->maximum = (uint32_t)maximum;
-    Py_RETURN_NONE;
 }
 
 static PyObject *
@@ -238,14 +253,12 @@ static PyMethodDef semaphore_methods[] = {
     {"_is_mine", (PyCFunction)semaphore_is_mine, METH_NOARGS, "Did this thread take one last?"},
     {"_count", (PyCFunction)semaphore_count, METH_NOARGS, "Taken less given, by this process."},
     {"_after_fork", (PyCFunction)semaphore_after_fork, METH_NOARGS, "A child has taken nothing."},
-    {"_set", (PyCFunction)semaphore_set, METH_VARARGS, "Value and maximum, before it is shared."},
     {"_share", (PyCFunction)semaphore_share, METH_NOARGS, "(fd, offset, size) for another process."},
     {"_attach", (PyCFunction)semaphore_attach, METH_O, "Become the one at (fd, offset, size)."},
     {NULL, NULL, 0, NULL},
 };
 
 static PyGetSetDef semaphore_getset[] = {
-    {"_semlock", semaphore_get_semlock, NULL, "What the stdlib's wrappers ask: itself.", NULL},
     {"kind", semaphore_get_kind, NULL, "1: not recursive.", NULL},
     {"maxvalue", (getter)semaphore_get_maxvalue, NULL, "The most it can count to.", NULL},
     {"name", semaphore_get_name, NULL, "None: shared memory has no names here.", NULL},
@@ -264,7 +277,7 @@ static PyType_Slot semaphore_slots[] = {
 static PyType_Spec semaphore_spec = {
     .name = "fastmp._core.Semaphore",
     .basicsize = sizeof(SemaphoreObject),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .flags = Py_TPFLAGS_DEFAULT,
     .slots = semaphore_slots,
 };
 
@@ -274,4 +287,10 @@ fmp_add_semaphore(PyObject *module)
     PyTypeObject *type = fmp_add_type(module, &semaphore_spec, NULL);
     Py_XDECREF(type);
     return type != NULL ? 0 : -1;
+}
+
+bool
+fmp_semaphore_check(PyObject *object)
+{
+    return Py_TYPE(object)->tp_dealloc == (destructor)semaphore_dealloc;
 }
