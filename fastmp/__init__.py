@@ -4,15 +4,23 @@
 ``import multiprocessing`` give fastmp.  The API is the standard library's.
 """
 
+import importlib
 import sys
 
-from . import _std, context, process, reduction  # noqa: F401  (the stdlib's package has them)
-from .errors import CorruptionError, WorkerLostError
+from . import _std
 
-#: Functions of the default context, as in the stdlib, and what fastmp adds.
+_hook = sys.modules.get("_fastmp_hook")
+if _hook is not None and _hook.is_enabled():
+    # Before the first of the stdlib's modules is loaded: none of them ever sees the originals.
+    _std.replace()
+
+from . import context, process, reduction  # noqa: E402, F401  (the stdlib's package has them)
+from ._install import install  # noqa: E402
+from .errors import CorruptionError, WorkerLostError  # noqa: E402
+
 __all__ = [x for x in dir(context._default_context) if not x.startswith("_")]
 globals().update((name, getattr(context._default_context, name)) for name in __all__)
-__all__ += ["CorruptionError", "WorkerLostError"]
+__all__ += ["CorruptionError", "WorkerLostError", "install"]
 
 SUBDEBUG = 5
 SUBWARNING = 25
@@ -20,3 +28,17 @@ SUBWARNING = 25
 # The main module's alias; a bootstrapping child process resets it.
 if "__main__" in sys.modules:
     sys.modules["__mp_main__"] = sys.modules["__main__"]
+
+if _std.is_replaced():
+    install()
+del _hook
+
+
+def __getattr__(name):
+    # The stdlib's submodules turn up as attributes once anything has imported them.  So do ours.
+    if not name.startswith("_") and _std.stdlib_spec(name, name) is not None:
+        try:
+            return importlib.import_module(f"{__name__}.{name}")
+        except ImportError as e:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from e
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

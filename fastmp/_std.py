@@ -18,7 +18,7 @@ import types
 from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
 
-__all__ = ["OVERRIDDEN", "inherit", "is_replaced", "replace", "share"]
+__all__ = ["OVERRIDDEN", "inherit", "is_replaced", "replace", "share", "when_loaded"]
 
 #: Modules with a native counterpart.  All others are shared.
 OVERRIDDEN = frozenset(["connection", "context", "pool", "queues", "sharedctypes", "synchronize"])
@@ -31,6 +31,7 @@ _FASTMP = __name__.rpartition(".")[0]
 __path__: list[str] = []
 
 _replaced = False
+_when_loaded: dict = {}
 
 
 def is_replaced():
@@ -60,11 +61,12 @@ class _AliasLoader:
         sys.modules[module.__spec__.name] = import_module(self.target)
 
 
-class _OriginalLoader:
-    """Loads an original from the stdlib's file under its name here."""
+class _ThenLoader:
+    """Loads a module as *loader* does, then calls *then* with it."""
 
-    def __init__(self, loader):
+    def __init__(self, loader, then):
         self._loader = loader
+        self._then = then
 
     def __getattr__(self, name):
         return getattr(self._loader, name)
@@ -74,7 +76,7 @@ class _OriginalLoader:
 
     def exec_module(self, module):
         self._loader.exec_module(module)
-        _set_home(module)
+        self._then(module)
 
 
 class _Finder:
@@ -99,7 +101,7 @@ class _Finder:
             return None
         if name not in OVERRIDDEN or not _replaced:
             return ModuleSpec(full_name, _AliasLoader(f"{_PACKAGE}.{name}"))
-        spec.loader = _OriginalLoader(spec.loader)
+        spec.loader = _ThenLoader(spec.loader, _set_home)
         return spec
 
     @staticmethod
@@ -107,6 +109,8 @@ class _Finder:
         if name not in OVERRIDDEN:
             spec = stdlib_spec(name, full_name)
             if spec is not None:
+                if name in _when_loaded:
+                    spec.loader = _ThenLoader(spec.loader, _when_loaded[name])
                 return spec
         ours = f"{_FASTMP}.{name}"
         if PathFinder.find_spec(ours, sys.modules[_FASTMP].__path__) is None:
@@ -133,15 +137,24 @@ def _set_home(module):
 def replace():
     """Make ``multiprocessing`` mean fastmp in this process, for every import from now on."""
     global _replaced
-    if _replaced:
-        return
-    _replaced = True
-    for name in OVERRIDDEN:
-        original = sys.modules.pop(f"{_PACKAGE}.{name}", None)
-        if original is not None:
-            sys.modules[f"{_HERE}.{name}"] = original
-            _set_home(original)
+    if not _replaced:
+        _replaced = True
+        for name in OVERRIDDEN:
+            original = sys.modules.pop(f"{_PACKAGE}.{name}", None)
+            if original is not None:
+                sys.modules[f"{_HERE}.{name}"] = original
+                _set_home(original)
     sys.modules[_PACKAGE] = sys.modules[_FASTMP]
+
+
+def when_loaded(name, then):
+    """Call *then* with the shared module *name*, once: now, or when it has been loaded."""
+    if name in _when_loaded:
+        return
+    _when_loaded[name] = then
+    module = sys.modules.get(f"{_PACKAGE}.{name}")
+    if module is not None:
+        then(module)
 
 
 def share(name):
