@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 
 def switch(name):
@@ -109,6 +110,29 @@ class ParallelBuildExt(build_ext):
         return objects
 
 
+class BuildPyWithHook(build_py):
+    """Puts fastmp.pth beside the package, where site reads it: FASTMP_INSTALL=1 needs it.
+
+    An editable install has no such file (setuptools writes a .pth of its own, and no other), so
+    there FASTMP_INSTALL does nothing; ``fastmp.install()`` and ``python -m fastmp`` work.
+    """
+
+    def run(self):
+        super().run()
+        if not self.editable_mode:
+            self.copy_file("fastmp.pth", self._pth())
+
+    def _pth(self):
+        return os.path.join(self.build_lib, "fastmp.pth")
+
+    def get_outputs(self, include_bytecode=True):
+        outputs = super().get_outputs(include_bytecode)
+        return outputs if self.editable_mode else [*outputs, self._pth()]
+
+    def get_source_files(self):
+        return [*super().get_source_files(), "fastmp.pth"]
+
+
 macros, compile_args, link_args = compile_options()
 
 core = Extension(
@@ -124,6 +148,7 @@ core = Extension(
 setup(
     ext_modules=[core],
     packages=["fastmp", "fastmp.dummy"],
+    py_modules=["_fastmp_hook"],
     package_data={"fastmp": ["py.typed", "*.pyi"]},
-    cmdclass={"build_ext": ParallelBuildExt},
+    cmdclass={"build_ext": ParallelBuildExt, "build_py": BuildPyWithHook},
 )
