@@ -33,7 +33,7 @@ ctest: ## C tests of base-channel without Python: plain, then under ASan and UBS
 sanitize: setup ## builds with ASan and UBSan apart from the tree, runs a smoke part of the tests
 	@tools/sanitize $(PYTHON) $(T) $(ARGS)
 
-lint: ## ruff, mypy, clang-format, cppcheck
+lint: build ## ruff, mypy, clang-format, cppcheck
 	@tools/lint
 
 format: ## ruff and clang-format rewrite the sources

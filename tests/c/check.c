@@ -30,7 +30,8 @@ check_failed(const char *file, int line, const char *what, long long left, long 
     fflush(stdout);
     if (left != right) {
         fprintf(stderr, "%s:%d: CHECK failed: %s (%lld, %lld)\n", file, line, what, left, right);
-    } else {
+    }
+    else {
         fprintf(stderr, "%s:%d: CHECK failed: %s\n", file, line, what);
     }
     _exit(1);
@@ -114,7 +115,8 @@ run_case(const struct check_case *one)
     }
     if (info.si_code != CLD_EXITED && info.si_status == SIGALRM) {
         snprintf(why, sizeof why, "ran longer than %d s", CHECK_SECONDS);
-    } else {
+    }
+    else {
         snprintf(why, sizeof why, "%s %d",
                  info.si_code == CLD_EXITED ? "exit status" : "killed by signal", info.si_status);
     }
@@ -144,12 +146,14 @@ check_main(int argc, char **argv)
         const char *why = NULL;
         if (getenv("FMP_CHECK_NOFORK") != NULL) {
             one->run();
-        } else {
+        }
+        else {
             why = run_case(one);
         }
         if (why == NULL) {
             printf("ok %s\n", one->name);
-        } else {
+        }
+        else {
             printf("FAILED %s: %s\n", one->name, why);
             failed++;
         }

@@ -32,7 +32,7 @@ else:
 
 STACKS_SIGNAL = signal.SIGRTMAX - 1  # faulthandler dumps all threads, with or without the GIL
 RAISE_SIGNAL = signal.SIGRTMAX - 2  # raises in the main thread
-PYTEST_FRAME = re.compile(r'File ".*(/_pytest/|/pluggy/|/pytest/__main__|/xdist/|/execnet/|<frozen )')
+PYTEST_FRAME = re.compile(r'File ".*(/_pytest/|/pluggy/|/pytest/|/xdist/|/execnet/|<frozen )')
 KILL_GRACE = 2.0
 RAISE_EVERY = 5.0
 GIVE_UP = 20.0
