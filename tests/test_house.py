@@ -65,7 +65,11 @@ def test_a_bad_c_file_is_found(case):
 
 GOOD_C = {
     "down": (house.check_includes, "channel/x.c", '#include "sync/mutex.h"\n#include <string.h>\n'),
-    "python above": (house.check_includes, "bridge/x.c", '#include <Python.h>\n#include "module.h"'),
+    "python above": (
+        house.check_includes,
+        "bridge/x.c",
+        '#include <Python.h>\n#include "module.h"',
+    ),
     "in a comment": (house.check_calls, "sync/x.c", "/* like PyMutex, or poll(fd) */\n"),
     "in a string": (house.check_calls, "sync/x.c", 'puts("poll() and Py_DECREF");\n'),
     "a member": (house.check_calls, "channel/x.c", "    x->read(y); x.write(z);\n"),

@@ -33,7 +33,7 @@ struct open_slab {
     struct free_list free[FREE_SIZES];
 };
 
-static struct open_slab slab;                                  /* reset after fork */
+static struct open_slab slab;                                 /* reset after fork */
 static pthread_mutex_t slab_lock = PTHREAD_MUTEX_INITIALIZER; /* reset after fork */
 
 static void

@@ -109,8 +109,8 @@ write_claim(fmp_a64 *claim, const struct fmp_buffer *out)
 }
 
 int
-fmp_mailbox_take(struct fmp_mailbox *m, uint32_t max_items, struct fmp_buffer *out,
-                 fmp_a64 *claim, struct fmp_wait *w)
+fmp_mailbox_take(struct fmp_mailbox *m, uint32_t max_items, struct fmp_buffer *out, fmp_a64 *claim,
+                 struct fmp_wait *w)
 {
     int rc = fmp_ring_lock_head(&m->ring, w);
     if (rc != FMP_OK) {

@@ -15,13 +15,13 @@
 #include "platform/futex.h"
 #include "platform/memory.h"
 
-#define FIRST_CAPACITY UINT64_C(256)       /* units: 4 KiB */
-#define KEPT_CAPACITY UINT64_C(65536)      /* units: 1 MiB stay reserved in an empty ring */
-#define KEPT_IF_USED (UINT64_C(1) << 24)   /* units: up to 256 MiB stay while they are in use */
-#define EMPTIES_BEFORE_SHRINK 64           /* so many times empty before it gives memory back */
+#define FIRST_CAPACITY UINT64_C(256)         /* units: 4 KiB */
+#define KEPT_CAPACITY UINT64_C(65536)        /* units: 1 MiB stay reserved in an empty ring */
+#define KEPT_IF_USED (UINT64_C(1) << 24)     /* units: up to 256 MiB stay while they are in use */
+#define EMPTIES_BEFORE_SHRINK 64             /* so many times empty before it gives memory back */
 #define LARGEST_CAPACITY (UINT64_C(1) << 31) /* units: positions are modulo 2^32 */
-#define SMALLEST_VIEW UINT64_C(8192)       /* units mapped at least: growth seldom remaps */
-#define READ_AT_A_TIME (256 * 1024)        /* bytes after which a bulk read stops */
+#define SMALLEST_VIEW UINT64_C(8192)         /* units mapped at least: growth seldom remaps */
+#define READ_AT_A_TIME (256 * 1024)          /* bytes after which a bulk read stops */
 
 /* --- buffers ------------------------------------------------------------------------------ */
 
@@ -130,10 +130,8 @@ fmp_ring_create(struct fmp_ring *r, uint32_t max_items, uint64_t max_bytes)
         return rc;
     }
     struct fmp_ring_shm *shm = r->shm;
-    shm->header = (struct fmp_header_shm){.magic = FMP_MAGIC,
-                                          .version = FMP_LAYOUT_VERSION,
-                                          .kind = FMP_KIND_RING,
-                                          .size = size};
+    shm->header = (struct fmp_header_shm){
+        .magic = FMP_MAGIC, .version = FMP_LAYOUT_VERSION, .kind = FMP_KIND_RING, .size = size};
     fmp_memory_random(shm->header.id, sizeof(shm->header.id));
     shm->max_items = max_items;
     shm->max_units = (uint32_t)(max_bytes / FMP_UNIT);

@@ -48,8 +48,8 @@ struct fmp_ring_shm {
     fmp_a64 head;
     uint64_t seen_tail;
 
-    alignas(FMP_CACHE_LINE) fmp_a32 takers;  /* sleep on the low half of tail */
-    fmp_a32 putters;                         /* sleep on the low half of head */
+    alignas(FMP_CACHE_LINE) fmp_a32 takers;   /* sleep on the low half of tail */
+    fmp_a32 putters;                          /* sleep on the low half of head */
     alignas(FMP_CACHE_LINE) fmp_a64 capacity; /* units */
     uint32_t empties; /* under head_lock: how often it ran empty since it last gave memory back */
 };
@@ -58,13 +58,13 @@ _Static_assert(sizeof(struct fmp_ring_shm) <= FMP_RING_DATA / 2, "leave room for
 /* One side's view of the units; only touched under that side's lock. */
 struct fmp_ring_view {
     uint8_t *units;
-    uint64_t mapped; /* units; set to 0 before `units` changes, so that a fork finds it consistent */
+    uint64_t mapped; /* units; 0 before `units` changes, so that a fork finds it consistent */
 };
 
 struct fmp_ring {
     struct fmp_ring_shm *shm; /* the header page, at one address for the handle's life */
     int fd;
-    struct fmp_ring_view put; /* under tail_lock */
+    struct fmp_ring_view put;  /* under tail_lock */
     struct fmp_ring_view take; /* under head_lock */
 };
 

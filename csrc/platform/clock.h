@@ -30,7 +30,8 @@ fmp_time_left(int64_t deadline)
 static inline struct timespec
 fmp_timespec(int64_t ns)
 {
-    return (struct timespec){.tv_sec = (time_t)(ns / FMP_SECOND), .tv_nsec = (long)(ns % FMP_SECOND)};
+    return (struct timespec){.tv_sec = (time_t)(ns / FMP_SECOND),
+                             .tv_nsec = (long)(ns % FMP_SECOND)};
 }
 
 #endif
