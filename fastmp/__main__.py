@@ -1,4 +1,4 @@
-"""``python -m fastmp [-m module | -c code | script.py | -] [args]``: a program, unmodified, on fastmp.
+"""``python -m fastmp [-m module | -c code | script.py | -] [args]``: runs a program on fastmp.
 
 The program runs as ``python`` itself would run it: ``__main__``, ``sys.argv``, ``sys.path[0]``,
 exit code and traceback are its own; ``import multiprocessing`` gives fastmp, in its children too.

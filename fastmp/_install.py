@@ -2,7 +2,8 @@
 
 A child made by fork inherits it.  Every other child Python that multiprocessing starts (spawn, the
 forkserver, the resource tracker) is started by ``util.spawnv_passfds`` with a ``-c`` command; it is
-wrapped to put the same substitution in front of the command.
+wrapped to put the same substitution in front of the command.  A forkserver that ran before cannot
+be told so; the preparation data that its children read first does it for them.
 """
 
 import functools
@@ -31,6 +32,7 @@ def install() -> None:
     _hook().enable(_ROOT)
     _std.replace()
     _std.when_loaded("util", _wrap_launch)
+    _std.when_loaded("forkserver", _wrap_preparation)
 
 
 def _hook():
@@ -67,3 +69,22 @@ def _wrap_launch(util):
         return launch(path, child_command(args), passfds)
 
     util.spawnv_passfds = spawnv_passfds
+
+
+def _wrap_preparation(forkserver):
+    if forkserver._forkserver._forkserver_address is None:
+        return
+    prepare = forkserver.spawn.get_preparation_data
+
+    @functools.wraps(prepare)
+    def get_preparation_data(name):
+        return {"fastmp": _InstallsWhenLoaded(), **prepare(name)}
+
+    forkserver.spawn.get_preparation_data = get_preparation_data
+
+
+class _InstallsWhenLoaded:
+    """Pickled, it is a call of ``install()``."""
+
+    def __reduce__(self):
+        return install, ()
