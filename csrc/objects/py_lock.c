@@ -5,6 +5,7 @@
  * holder only. A kill leaves the word held by a dead process: a scoped hold is taken over by the
  * next waiter at its tick, a bare acquire() stays, as it may have been handed over on purpose.
  */
+#include <Python.h>
 #include <stdbool.h>
 #include <structmember.h>
 

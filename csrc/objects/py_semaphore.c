@@ -3,9 +3,9 @@
  * The shared part is one struct fmp_semaphore_shm in a slot. Process-local and as in SemLock: how
  * many units this process has taken and which thread did last, for repr and _is_mine() only.
  */
+#include <Python.h>
 #include <errno.h>
 #include <stdbool.h>
-#include <structmember.h>
 
 #include "base/status.h"
 #include "bridge/args.h"
