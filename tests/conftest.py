@@ -41,7 +41,7 @@ def ctx(start_method):
 
 
 @pytest.fixture(autouse=True)
-def _census_before(request):
+def census_before(request):
     """Function-scoped and first: what wider fixtures hold is there before, and stays."""
     default = _default_context()
     method = default and default._actual_context

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from . import procs
 
-GRACE = 2.0
+GRACE = float(os.environ.get("FASTMP_CENSUS_GRACE", "2"))
 SHM = "/dev/shm"
 MAPPING = re.compile(r"^\S+ \S+ \S+ \S+ (\d+) +(/memfd:fastmp.*)$", re.MULTILINE)
 # The stdlib's heap (a classic Value or Array) keeps its arenas, which are unlinked files.

@@ -45,6 +45,12 @@ def read(pid):
     )
 
 
+def runs(pid):
+    """Whether the process exists and has not ended (a zombie has)."""
+    proc = read(pid)
+    return proc is not None and proc.state not in "ZX"
+
+
 def scan():
     """Every process: {pid: Proc}."""
     found = {}

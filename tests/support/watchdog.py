@@ -34,8 +34,8 @@ STACKS_SIGNAL = signal.SIGRTMAX - 1  # faulthandler dumps all threads, with or w
 RAISE_SIGNAL = signal.SIGRTMAX - 2  # raises in the main thread
 PYTEST_FRAME = re.compile(r'File ".*(/_pytest/|/pluggy/|/pytest/|/xdist/|/execnet/|<frozen )')
 KILL_GRACE = 2.0
-RAISE_EVERY = 5.0
-GIVE_UP = 20.0
+GIVE_UP = float(os.environ.get("FASTMP_WATCHDOG_GIVE_UP", "20"))
+RAISE_EVERY = min(5.0, GIVE_UP)
 
 
 class Watchdog:
@@ -95,6 +95,7 @@ class Watchdog:
         return text
 
     def close(self):
+        self._send(arm="never again")
         self.process.stdin.close()
         self.process.wait()
         self.stacks.close()
@@ -135,6 +136,7 @@ class _Guard:
 
     def kill_family(self):
         family = self.members()
+        family = dict(sorted(family.items(), key=lambda item: item[1].start))
         parent = procs.read(self.parent)
         lines = [f"watchdog: {self.test} was ended after {self.seconds:g} s. Its processes:"]
         for proc in filter(None, [parent, *family.values()]):
@@ -168,7 +170,7 @@ class _Guard:
     def abort_spawned(self, pids):
         """Spawned processes do not know our signal, but (PYTHONFAULTHANDLER) dump at SIGABRT."""
         spawned = [pid for pid in pids if not procs.catches(pid, STACKS_SIGNAL)]
-        for pid in spawned:
+        for pid in reversed(spawned):  # children before their forkserver
             if procs.catches(pid, signal.SIGABRT):
                 _kill(pid, signal.SIGABRT)
                 time.sleep(0.05)  # one after the other: they may share the stderr
@@ -229,11 +231,14 @@ def main():
             return
         if 0 in ready:
             data = os.read(0, 65536)
-            if not data:
-                return
+            if not data:  # dying: its descriptors go before it is gone
+                select.select([alive], [], [])
+                continue
             *lines, pending = (pending + data).split(b"\n")
-            for line in lines:
-                guard.arm(json.loads(line))
+            for message in map(json.loads, lines):
+                if message["arm"] == "never again":
+                    return
+                guard.arm(message)
         elif guard.next_step is not None:
             step = guard.next_step[1]
             step()
