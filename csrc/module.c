@@ -6,10 +6,14 @@
 
 #include <string.h>
 
+static struct PyModuleDef core_def;
+
 static int (*const add_objects[])(PyObject *) = {
     fmp_add_guard,
     fmp_add_lock,
     fmp_add_semaphore,
+    fmp_add_queue,
+    fmp_add_simple_queue,
 };
 
 PyTypeObject *
@@ -27,6 +31,22 @@ fmp_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject *base)
     return (PyTypeObject *)type;
 }
 
+/* A base class with our definition; PyType_GetModule() raises for classes of no module. */
+struct fmp_state *
+fmp_state_of_type(PyTypeObject *type)
+{
+    for (PyTypeObject *t = type; t != NULL; t = t->tp_base) {
+        PyObject *module = PyType_HasFeature(t, Py_TPFLAGS_HEAPTYPE) ? PyType_GetModule(t) : NULL;
+        if (module != NULL && PyModule_GetDef(module) == &core_def) {
+            PyErr_Clear();
+            return fmp_state_of(module);
+        }
+        PyErr_Clear();
+    }
+    PyErr_Format(PyExc_SystemError, "%s is no class of fastmp._core", type->tp_name);
+    return NULL;
+}
+
 static PyObject *
 import_name(const char *module, const char *name)
 {
@@ -42,7 +62,8 @@ core_exec(PyObject *module)
     struct fmp_state *state = fmp_state_of(module);
     state->queue_empty = import_name("queue", "Empty");
     state->queue_full = import_name("queue", "Full");
-    if (state->queue_empty == NULL || state->queue_full == NULL) {
+    if (state->queue_empty == NULL || state->queue_full == NULL
+        || fmp_codec_init(&state->codec, module) < 0) {
         return -1;
     }
     for (size_t i = 0; i < sizeof(add_objects) / sizeof(add_objects[0]); i++) {
@@ -59,7 +80,7 @@ core_traverse(PyObject *module, visitproc visit, void *arg)
     struct fmp_state *state = fmp_state_of(module);
     Py_VISIT(state->queue_empty);
     Py_VISIT(state->queue_full);
-    return 0;
+    return fmp_codec_traverse(&state->codec, visit, arg);
 }
 
 static int
@@ -68,6 +89,7 @@ core_clear(PyObject *module)
     struct fmp_state *state = fmp_state_of(module);
     Py_CLEAR(state->queue_empty);
     Py_CLEAR(state->queue_full);
+    fmp_codec_clear(&state->codec);
     return 0;
 }
 

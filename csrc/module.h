@@ -9,7 +9,10 @@
 
 #include <Python.h>
 
+#include "bridge/codec.h"
+
 struct fmp_state {
+    struct fmp_codec codec;
     PyObject *queue_empty; /* queue.Empty */
     PyObject *queue_full;  /* queue.Full */
 };
@@ -20,12 +23,10 @@ fmp_state_of(PyObject *module)
     return PyModule_GetState(module);
 }
 
-/* For METH_METHOD methods, which are given the class that defines them. */
-static inline struct fmp_state *
-fmp_state_of_class(PyTypeObject *defining_class)
-{
-    return PyType_GetModuleState(defining_class);
-}
+/* The state, from a type of this module or a Python class derived from one: for tp_new, which
+ * keeps the pointer in the object (the type keeps the module alive). NULL with SystemError when
+ * `type` is neither. */
+struct fmp_state *fmp_state_of_type(PyTypeObject *type);
 
 /* Makes the type and adds it to the module under the last part of its name. A new reference. */
 PyTypeObject *fmp_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject *base);
@@ -34,5 +35,6 @@ int fmp_add_guard(PyObject *module);
 int fmp_add_lock(PyObject *module);
 int fmp_add_semaphore(PyObject *module);
 int fmp_add_queue(PyObject *module);
+int fmp_add_simple_queue(PyObject *module);
 
 #endif

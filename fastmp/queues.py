@@ -1,18 +1,175 @@
-"""Stand-in: the stdlib's queues, until the native ones take their place."""
+"""Queues in shared memory: an object is there for everybody when ``put()`` returns.
 
-from . import _std
+The classes of these names are native; a subclass of one is the stdlib's, in Python over fastmp's
+connections and locks, for code that reaches into a queue's inner life (concurrent.futures, loky).
+"""
+
+from . import _core, _std
+from ._handles import check_start_method
+
+_SEM_VALUE_MAX = _std.synchronize.SEM_VALUE_MAX
+
+
+class _End:
+    """What ``queue._reader`` and ``queue._writer`` are asked for by code that knows a pipe there."""
+
+    def __init__(self, queue):
+        self._queue = queue
+
+    def fileno(self):
+        """A descriptor that is readable exactly when something is in the queue."""
+        if self.closed:
+            raise OSError("handle is closed")
+        return self._queue._fileno()
+
+    def poll(self, timeout=0.0):
+        """Whether something is in the queue, or comes within *timeout* seconds (None: ever)."""
+        if self.closed:
+            raise OSError("handle is closed")
+        return self._queue._wait_nonempty(timeout)
+
+    def recv(self):
+        return self._queue.get()
+
+    def send(self, obj):
+        self._queue.put(obj)
+
+    def recv_bytes(self):
+        return bytes(_std.reduction.ForkingPickler.dumps(self._queue.get()))
+
+    def send_bytes(self, data):
+        self._queue.put(_std.reduction.ForkingPickler.loads(data))
+
+    @property
+    def closed(self):
+        return self._queue._closed
+
+    def close(self):
+        self._queue.close()
+
+
+def _rebuild(cls, ring, bell, state):
+    queue = cls.__new__(cls, (ring.detach(), bell.detach()))
+    queue.__dict__.update(state)
+    queue._is_fork_ctx = False
+    return queue
+
+
+class _Native:
+    """What the native queues have in common: made by a context, handed to spawned processes."""
+
+    def _remember(self, ctx):
+        self._is_fork_ctx = ctx.get_start_method() == "fork"
+
+    @property
+    def _reader(self):
+        return _End(self)
+
+    _writer = _reader
+
+    def __reduce__(self):
+        check_start_method(self, self._is_fork_ctx)
+        ring, bell = self._share()
+        dup = _std.reduction.DupFd
+        return _rebuild, (type(self), dup(ring), dup(bell), dict(self.__dict__))
 
 
 class Queue(_std.queues.Queue):
-    pass
+    """A first-in-first-out queue, for any number of producers and consumers.
+
+    >>> Queue(maxsize=0, *, ctx, strict=False)
+
+    ``put()`` pickles at once.  An object that cannot be pickled goes to
+    ``_on_queue_feeder_error()``, which prints the traceback, as in the stdlib; with *strict* the
+    exception is raised.  ValueError when *maxsize* is above ``SEM_VALUE_MAX``.
+    """
+
+    def __new__(cls, maxsize=0, *, ctx=None, strict=False):
+        if cls is Queue:
+            cls = _NativeQueue
+        return _new(cls, maxsize)
+
+    def __init__(self, maxsize=0, *, ctx):
+        super().__init__(maxsize, ctx=ctx)
 
 
-class JoinableQueue(_std.queues.JoinableQueue, Queue):
-    pass
+class JoinableQueue(Queue, _std.queues.JoinableQueue):
+    """A queue that counts unfinished tasks: ``task_done()`` and ``join()``."""
+
+    def __new__(cls, maxsize=0, *, ctx=None, strict=False):
+        if cls is JoinableQueue:
+            cls = _NativeJoinableQueue
+        return _new(cls, maxsize)
+
+    __init__ = _std.queues.JoinableQueue.__init__
 
 
 class SimpleQueue(_std.queues.SimpleQueue):
-    pass
+    """A queue with ``put()``, ``get()`` and ``empty()`` only."""
 
+    def __new__(cls, *, ctx=None):
+        if cls is SimpleQueue:
+            cls = _NativeSimpleQueue
+        return _new(cls, 0)
+
+    def __init__(self, *, ctx):
+        super().__init__(ctx=ctx)
+
+
+def _new(cls, maxsize):
+    if issubclass(cls, _core.Queue):
+        return _core.Queue.__new__(cls, maxsize)
+    return object.__new__(cls)
+
+
+class _NativeQueue(_Native, _core.Queue, Queue):
+    """What ``Queue(...)`` gives."""
+
+    _ignore_epipe = False
+
+    def __init__(self, maxsize=0, *, ctx, strict=False):
+        self._remember(ctx)
+        self._strict = strict
+        self._maxsize = maxsize if maxsize > 0 else _SEM_VALUE_MAX
+
+    def close(self):
+        """Say that this process will neither put nor get any more."""
+        self._closed = True
+
+    def join_thread(self):
+        """Nothing to wait for: what was put is in shared memory."""
+        assert self._closed, f"Queue {self!r} not closed"
+
+    def cancel_join_thread(self):
+        """Nothing to cancel: leaving never waits for a queue."""
+
+
+class _NativeJoinableQueue(_NativeQueue, JoinableQueue):
+    """What ``JoinableQueue(...)`` gives."""
+
+    def task_done(self):
+        """Say that one object that was got is dealt with.  ValueError when called too often."""
+        self._task_done()
+
+    def join(self):
+        """Wait until every object that was put is dealt with."""
+        self._join_tasks()
+
+
+class _NativeSimpleQueue(_Native, _core.SimpleQueue, SimpleQueue):
+    """What ``SimpleQueue()`` gives."""
+
+    def __init__(self, *, ctx):
+        self._remember(ctx)
+
+    def close(self):
+        """Say that this process will neither put nor get any more."""
+        self._closed = True
+
+
+for _cls in (_NativeQueue, _NativeJoinableQueue, _NativeSimpleQueue):
+    _cls.__name__ = _cls.__name__.removeprefix("_Native")
+    _cls.__qualname__ = _cls.__name__
+del _cls
 
 _std.inherit(globals())

@@ -21,7 +21,7 @@ enum fmp_record_kind {
     FMP_REC_FLOAT,  /* double */
     FMP_REC_STR,    /* UTF-8 */
     FMP_REC_BYTES,
-    FMP_REC_TUPLE,  /* items: kind (1 byte), then int64, double, or u32 length and bytes */
+    FMP_REC_TUPLE,  /* u32 count; items: kind (1 byte), int64, double, or u32 length and bytes */
     FMP_REC_LIST,   /* the same */
     FMP_REC_PICKLE,
     FMP_REC_PICKLE_BUFFERS, /* u64 count, u64 pickle size, {u64 size << 1 | readonly} x count;
@@ -37,17 +37,34 @@ enum fmp_record_kind {
 struct fmp_encoded {
     struct fmp_batch batch;
     struct fmp_part *parts; /* `one`, or on the heap */
-    struct fmp_part one[3];
-    PyObject *owner;        /* what the parts lie in: bytes, or a BytesIO */
-    Py_buffer *views;
+    struct fmp_part one[2];
+    PyObject *owner;        /* what a part lies in: str, bytes, or the pickle */
+    Py_buffer *views;       /* of the pickle and its buffers, or NULL */
     Py_ssize_t n_views;
     uint8_t small[FMP_ENCODED_INLINE];
     uint8_t *heap;          /* instead of `small` */
 };
 
+/* What the codec needs of Python; lies in the module's state. `reduction` is imported at the first
+ * pickle, when the package is complete; the rest by fmp_codec_init(). */
+struct fmp_codec {
+    PyObject *pickler;    /* pickle.Pickler */
+    PyObject *loads;      /* pickle.loads */
+    PyObject *bytes_io;   /* io.BytesIO */
+    PyObject *reduction;  /* multiprocessing.reduction */
+    PyObject *table;      /* the live view of ForkingPickler's reducers over copyreg's */
+    PyObject *keywords;   /* ("buffer_callback",) */
+    PyTypeObject *memory; /* bridge/memory_object.c */
+};
+
+int fmp_codec_init(struct fmp_codec *codec, PyObject *module);
+int fmp_codec_traverse(struct fmp_codec *codec, visitproc visit, void *arg);
+void fmp_codec_clear(struct fmp_codec *codec);
+
 /* Encodes `object` behind `prefix` (n_prefix bytes, at most 32, which begin the record's payload;
  * 0 for none). Returns 0, or -1 with the exception of pickling. */
-int fmp_encode(struct fmp_encoded *e, PyObject *object, const void *prefix, size_t n_prefix);
+int fmp_encode(struct fmp_codec *codec, struct fmp_encoded *e, PyObject *object,
+               const void *prefix, size_t n_prefix);
 
 /* A record of the given kind that holds the buffer's bytes. The view must live as long as `e`. */
 void fmp_encode_raw(struct fmp_encoded *e, uint8_t kind, const void *data, size_t size);
@@ -57,13 +74,14 @@ void fmp_encoded_free(struct fmp_encoded *e);
 /* The object of a record. `keeper` is NULL, or an object that owns the memory `data` lies in:
  * then large buffers are not copied but refer to it. FMP_REC_RAW is unpickled. Returns NULL with
  * an exception: of unpickling, or CorruptionError for bytes that no encoder writes. */
-PyObject *fmp_decode(uint8_t kind, const uint8_t *data, size_t size, PyObject *keeper);
+PyObject *fmp_decode(struct fmp_codec *codec, uint8_t kind, const uint8_t *data, size_t size,
+                     PyObject *keeper);
 
 /* Decodes the one record of a batch that was taken; frees the buffer, or hands its memory over to
  * the object. `n_prefix` bytes of the payload are skipped. */
-PyObject *fmp_decode_taken(struct fmp_buffer *taken, size_t n_prefix);
+PyObject *fmp_decode_taken(struct fmp_codec *codec, struct fmp_buffer *taken, size_t n_prefix);
 
-/* Pickles as Connection.send would and the stdlib's peers expect: a bytes object. */
-PyObject *fmp_pickle(PyObject *object);
+/* Pickles as the stdlib's Connection.send does, for its peers: a bytes-like object. */
+PyObject *fmp_pickle(struct fmp_codec *codec, PyObject *object);
 
 #endif

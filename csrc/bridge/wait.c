@@ -73,7 +73,7 @@ sleep_and_try(const struct fmp_waiter *waiter, struct fmp_wait *w, int64_t deadl
 {
     unsigned ticks = 0;
     for (;;) {
-        w->budget_ns = slice(deadline, 0);
+        w->budget_ns = slice(deadline, 0) + 1; /* never 0: that would mean that we hold the GIL */
         int rc = waiter->try_once(waiter->arg, w);
         if (rc != FMP_AGAIN) {
             return rc;

@@ -409,6 +409,12 @@ shrink(struct fmp_ring *r)
     fmp_ring_unlock_tail(r);
 }
 
+static bool
+too_much_with_gil(const struct fmp_wait *w, uint64_t bytes)
+{
+    return w->budget_ns == 0 && bytes > FMP_COPY_WITH_GIL;
+}
+
 /* --- put --------------------------------------------------------------------------------------- */
 
 /* Is there room for one more batch within the limits? Reads head only when the last one seen does
@@ -449,6 +455,10 @@ fmp_ring_write(struct fmp_ring *r, const struct fmp_batch *batch, struct fmp_wai
     uint64_t tail = atomic_load_explicit(&shm->tail, memory_order_relaxed);
     if (!within_limits(shm, tail, units, batch->items, capacity, &used)) {
         fmp_wait_on_word(w, fmp_low_half(&shm->head), items_of(shm->seen_head), &shm->putters);
+        return FMP_AGAIN;
+    }
+    if (too_much_with_gil(w, batch->bytes)) {
+        fmp_wait_on_lock(w);
         return FMP_AGAIN;
     }
     if (used + units > capacity) {
@@ -530,6 +540,10 @@ fmp_ring_read(struct fmp_ring *r, uint32_t max_items, struct fmp_buffer *out, st
     int rc = cover(r, &r->take, &capacity);
     if (rc == FMP_OK) {
         rc = measure(r->take.units, capacity, head, tail, max_items, &span, items);
+    }
+    if (rc == FMP_OK && too_much_with_gil(w, span * FMP_UNIT)) {
+        fmp_wait_on_lock(w);
+        return FMP_AGAIN;
     }
     if (rc == FMP_OK) {
         rc = fmp_buffer_reserve(out, span * FMP_UNIT);

@@ -32,6 +32,9 @@
 
 #define FMP_UNIT 16
 #define FMP_RECORD_HEADER 8
+/* With the GIL held (budget_ns == 0) no more than this is copied: FMP_AGAIN, as if the lock were
+ * busy, so that the call comes again without it. */
+#define FMP_COPY_WITH_GIL (64 * 1024)
 #define FMP_RING_DATA FMP_PAGE /* the units begin here; before it the header page */
 
 struct fmp_ring_shm {

@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
@@ -15,6 +17,8 @@
 #include <unistd.h>
 
 #include "platform/clock.h"
+
+#define CHECKED_SIZE (UINT64_C(8) << 20) /* smaller reservations are not checked beforehand */
 
 int
 fmp_memory_create(size_t size)
@@ -34,9 +38,35 @@ fmp_memory_create(size_t size)
     return fd;
 }
 
+/* A memfd knows no limit but the machine: reserving more than there is wakes the OOM killer, who
+ * kills others, before fallocate fails. So large requests are held against what is available. */
+static bool
+is_available(uint64_t length)
+{
+    if (length < CHECKED_SIZE) {
+        return true;
+    }
+    char text[512];
+    int fd = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, text, sizeof(text) - 1) : -1;
+    if (fd >= 0) {
+        close(fd);
+    }
+    text[n > 0 ? n : 0] = '\0';
+    const char *line = strstr(text, "MemAvailable:");
+    if (line == NULL) {
+        return true;
+    }
+    uint64_t available = strtoull(line + strlen("MemAvailable:"), NULL, 10) * 1024;
+    return length < available - available / 16;
+}
+
 int
 fmp_memory_reserve(int fd, uint64_t offset, uint64_t length)
 {
+    if (!is_available(length)) {
+        return -ENOMEM;
+    }
     /* fallocate is interrupted by signals and then undoes its work: try again. */
     for (;;) {
         if (fallocate(fd, 0, (off_t)offset, (off_t)length) == 0) {

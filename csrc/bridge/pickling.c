@@ -1,0 +1,352 @@
+/* pickling.c - protocol 5 pickles through multiprocessing's reducers; see codec.h.
+ *
+ * A pickler gets `table` as its dispatch_table: the ChainMap over ForkingPickler._extra_reducers
+ * and copyreg's table that ForkingPickler itself would use, so what anybody registers later counts.
+ * Buffers that pickle would copy into its stream are taken beside it and gathered into the record.
+ * Owns nothing shared.
+ */
+#include "bridge/pickling.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/layout.h"
+#include "base/status.h"
+#include "bridge/errors.h"
+#include "bridge/memory_object.h"
+
+static PyObject *
+import_attribute(const char *module, const char *name)
+{
+    PyObject *from = PyImport_ImportModule(module);
+    PyObject *found = from != NULL ? PyObject_GetAttrString(from, name) : NULL;
+    Py_XDECREF(from);
+    return found;
+}
+
+int
+fmp_codec_init(struct fmp_codec *codec, PyObject *module)
+{
+    codec->pickler = import_attribute("pickle", "Pickler");
+    codec->loads = import_attribute("pickle", "loads");
+    codec->bytes_io = import_attribute("io", "BytesIO");
+    codec->keywords = Py_BuildValue("(s)", "buffer_callback");
+    codec->memory = fmp_memory_type(module);
+    return codec->pickler && codec->loads && codec->bytes_io && codec->keywords && codec->memory
+               ? 0
+               : -1;
+}
+
+int
+fmp_codec_traverse(struct fmp_codec *codec, visitproc visit, void *arg)
+{
+    Py_VISIT(codec->pickler);
+    Py_VISIT(codec->loads);
+    Py_VISIT(codec->bytes_io);
+    Py_VISIT(codec->reduction);
+    Py_VISIT(codec->table);
+    Py_VISIT(codec->keywords);
+    Py_VISIT(codec->memory);
+    return 0;
+}
+
+void
+fmp_codec_clear(struct fmp_codec *codec)
+{
+    Py_CLEAR(codec->pickler);
+    Py_CLEAR(codec->loads);
+    Py_CLEAR(codec->bytes_io);
+    Py_CLEAR(codec->reduction);
+    Py_CLEAR(codec->table);
+    Py_CLEAR(codec->keywords);
+    Py_CLEAR(codec->memory);
+}
+
+/* Imports multiprocessing.reduction and makes the table, once. */
+static int
+load_reducers(struct fmp_codec *codec)
+{
+    if (codec->table != NULL) {
+        return 0;
+    }
+    if (codec->reduction == NULL) {
+        codec->reduction = PyImport_ImportModule("multiprocessing.reduction");
+    }
+    PyObject *forking = codec->reduction != NULL
+                            ? PyObject_GetAttrString(codec->reduction, "ForkingPickler")
+                            : NULL;
+    PyObject *base = forking ? PyObject_GetAttrString(forking, "_copyreg_dispatch") : NULL;
+    PyObject *extra = base ? PyObject_GetAttrString(forking, "_extra_reducers") : NULL;
+    if (extra != NULL) {
+        codec->table = PyObject_CallMethod(base, "new_child", "O", extra);
+    }
+    Py_XDECREF(extra);
+    Py_XDECREF(base);
+    Py_XDECREF(forking);
+    return codec->table != NULL ? 0 : -1;
+}
+
+/* Pickles into a new BytesIO; large buffers are appended to `buffers`, unless it is NULL. */
+static PyObject *
+dump(struct fmp_codec *codec, PyObject *object, PyObject *buffers)
+{
+    if (load_reducers(codec) < 0) {
+        return NULL;
+    }
+    PyObject *stream = PyObject_CallNoArgs(codec->bytes_io);
+    PyObject *append = stream && buffers ? PyObject_GetAttrString(buffers, "append") : NULL;
+    PyObject *protocol = PyLong_FromLong(5);
+    PyObject *pickler = NULL;
+    bool done = false;
+    if (stream != NULL && protocol != NULL && (append != NULL || buffers == NULL)) {
+        PyObject *args[] = {stream, protocol, append};
+        pickler = PyObject_Vectorcall(codec->pickler, args, 2, append ? codec->keywords : NULL);
+    }
+    if (pickler != NULL && PyObject_SetAttrString(pickler, "dispatch_table", codec->table) == 0) {
+        PyObject *none = PyObject_CallMethod(pickler, "dump", "O", object);
+        done = none != NULL;
+        Py_XDECREF(none);
+    }
+    Py_XDECREF(pickler);
+    Py_XDECREF(protocol);
+    Py_XDECREF(append);
+    if (!done) {
+        Py_CLEAR(stream);
+    }
+    return stream;
+}
+
+/* Takes a view of each buffer. 1: done, 0: one is not contiguous, -1: exception. */
+static int
+view_buffers(struct fmp_encoded *e, PyObject *buffers)
+{
+    Py_ssize_t n = PyList_GET_SIZE(buffers);
+    e->views = calloc((size_t)n + 1, sizeof(Py_buffer));
+    if (e->views == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < n; i++) {
+        Py_buffer *view = &e->views[e->n_views];
+        if (PyObject_GetBuffer(PyList_GET_ITEM(buffers, i), view, PyBUF_FULL_RO) < 0) {
+            return -1;
+        }
+        e->n_views++;
+        if (!PyBuffer_IsContiguous(view, 'A')) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static void
+drop_views(struct fmp_encoded *e)
+{
+    for (Py_ssize_t i = 0; i < e->n_views; i++) {
+        PyBuffer_Release(&e->views[i]);
+    }
+    free(e->views);
+    e->views = NULL;
+    e->n_views = 0;
+}
+
+static int
+view_stream(struct fmp_encoded *e, PyObject *stream)
+{
+    PyObject *buffer = PyObject_CallMethod(stream, "getbuffer", NULL);
+    if (buffer == NULL) {
+        return -1;
+    }
+    int rc = PyObject_GetBuffer(buffer, &e->views[e->n_views], PyBUF_SIMPLE);
+    if (rc == 0) {
+        e->n_views++;
+    }
+    Py_DECREF(buffer);
+    return rc;
+}
+
+static const uint8_t zeros[FMP_UNIT];
+
+/* {data, then zeros up to a multiple of 16}: two parts. Returns the bytes they take. */
+static size_t
+add_padded(struct fmp_part *parts, const Py_buffer *view)
+{
+    size_t size = (size_t)view->len, padded = fmp_round_up(size, FMP_UNIT);
+    parts[0] = (struct fmp_part){view->buf, size};
+    parts[1] = (struct fmp_part){zeros, padded - size};
+    return padded;
+}
+
+/* Head (record header, prefix, and for buffers their count and sizes) into memory of `e`; then the
+ * parts. The last view is the pickle, those before it its buffers. The head is padded so that the
+ * pickle and each buffer begin at a multiple of 16 bytes in the record: arrays are aligned. */
+static int
+gather(struct fmp_encoded *e, size_t begin)
+{
+    size_t n = (size_t)e->n_views - 1;
+    const Py_buffer *pickle = &e->views[n];
+    size_t head = begin;
+    uint8_t *at = e->small;
+    if (n > 0) {
+        head = fmp_round_up(begin + 16 + 8 * n, FMP_UNIT);
+        at = e->heap = calloc(1, head);
+        e->parts = malloc((2 * n + 3) * sizeof(struct fmp_part));
+        if (at == NULL || e->parts == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        memcpy(at, e->small, begin);
+        uint64_t words[2] = {n, (uint64_t)pickle->len};
+        memcpy(at + begin, words, sizeof(words));
+        for (size_t i = 0; i < n; i++) {
+            uint64_t size = (uint64_t)e->views[i].len << 1 | (e->views[i].readonly ? 1 : 0);
+            memcpy(at + begin + 16 + 8 * i, &size, sizeof(size));
+        }
+    }
+    unsigned used = 0;
+    size_t bytes = head;
+    e->parts[used++] = (struct fmp_part){at, head};
+    if (n == 0) {
+        e->parts[used++] = (struct fmp_part){pickle->buf, (size_t)pickle->len};
+        bytes += (size_t)pickle->len;
+    }
+    else {
+        bytes += add_padded(&e->parts[used], pickle);
+        used += 2;
+        for (size_t i = 0; i < n; i++, used += 2) {
+            bytes += add_padded(&e->parts[used], &e->views[i]);
+        }
+    }
+    uint64_t header = fmp_record_header(bytes - FMP_RECORD_HEADER,
+                                        n > 0 ? FMP_REC_PICKLE_BUFFERS : FMP_REC_PICKLE);
+    memcpy(at, &header, sizeof(header));
+    e->batch = (struct fmp_batch){.parts = e->parts, .n_parts = used, .bytes = bytes, .items = 1};
+    return 0;
+}
+
+int
+fmp_encode_pickle(struct fmp_codec *codec, struct fmp_encoded *e, PyObject *object, size_t begin)
+{
+    PyObject *buffers = PyList_New(0);
+    PyObject *stream = buffers != NULL ? dump(codec, object, buffers) : NULL;
+    int rc = stream != NULL ? view_buffers(e, buffers) : -1;
+    if (rc == 0) { /* not contiguous: let pickle copy it into its stream */
+        drop_views(e);
+        PyList_SetSlice(buffers, 0, PyList_GET_SIZE(buffers), NULL);
+        Py_SETREF(stream, dump(codec, object, NULL));
+        rc = stream != NULL ? view_buffers(e, buffers) : -1;
+    }
+    rc = rc > 0 ? view_stream(e, stream) : -1;
+    if (rc == 0) {
+        rc = gather(e, begin);
+    }
+    Py_XDECREF(stream);
+    Py_XDECREF(buffers);
+    if (rc < 0) {
+        fmp_encoded_free(e);
+        return -1;
+    }
+    return 0;
+}
+
+PyObject *
+fmp_pickle(struct fmp_codec *codec, PyObject *object)
+{
+    if (load_reducers(codec) < 0) {
+        return NULL;
+    }
+    PyObject *forking = PyObject_GetAttrString(codec->reduction, "ForkingPickler");
+    PyObject *pickled = forking ? PyObject_CallMethod(forking, "dumps", "O", object) : NULL;
+    Py_XDECREF(forking);
+    return pickled;
+}
+
+/* --- reading --------------------------------------------------------------------------------- */
+
+PyObject *
+fmp_decode_pickle(struct fmp_codec *codec, const uint8_t *data, size_t size)
+{
+    PyObject *view = PyMemoryView_FromMemory((char *)data, (Py_ssize_t)size, PyBUF_READ);
+    PyObject *object = view != NULL ? PyObject_CallOneArg(codec->loads, view) : NULL;
+    Py_XDECREF(view);
+    return object;
+}
+
+/* The part of `keeper`, or a copy when there is none. */
+static PyObject *
+one_buffer(struct fmp_codec *codec, PyObject *keeper, const uint8_t *data, size_t size,
+           bool readonly)
+{
+    if (keeper != NULL) {
+        return fmp_memory_part(codec->memory, keeper, data, size, readonly);
+    }
+    void *copy = malloc(size > 0 ? size : 1);
+    if (copy == NULL) {
+        return PyErr_NoMemory();
+    }
+    memcpy(copy, data, size);
+    PyObject *whole = fmp_memory_own(codec->memory, copy, size);
+    if (whole == NULL) {
+        free(copy);
+        return NULL;
+    }
+    PyObject *part = fmp_memory_part(codec->memory, whole, copy, size, readonly);
+    Py_DECREF(whole);
+    return part;
+}
+
+PyObject *
+fmp_decode_pickle_buffers(struct fmp_codec *codec, const uint8_t *data, size_t size,
+                          PyObject *keeper)
+{
+    uint64_t words[2] = {0, 0};
+    if (size >= sizeof(words)) {
+        memcpy(words, data, sizeof(words));
+    }
+    uint64_t n = words[0], pickle_size = words[1];
+    /* What follows the head is padded to the record's 16 byte grid, and the head itself so that
+     * the pickle is on it; the record's size is a multiple of 16 less the header and prefix, so
+     * positions are counted from the end. */
+    uint64_t total = 0;
+    if (n == 0 || n > size / 8 || pickle_size > size || size < 16 + 8 * n) {
+        return fmp_raise(FMP_CORRUPT, "decode a message");
+    }
+    for (uint64_t i = 0; i < n; i++) {
+        uint64_t word;
+        memcpy(&word, data + 16 + 8 * i, sizeof(word));
+        total += word >> 1 <= size ? fmp_round_up(word >> 1, FMP_UNIT) : size + 1;
+        if (total > size) {
+            return fmp_raise(FMP_CORRUPT, "decode a message");
+        }
+    }
+    total += fmp_round_up(pickle_size, FMP_UNIT);
+    if (total > size - 16 - 8 * n) {
+        return fmp_raise(FMP_CORRUPT, "decode a message");
+    }
+    const uint8_t *at = data + size - total;
+    PyObject *view = PyMemoryView_FromMemory((char *)at, (Py_ssize_t)pickle_size, PyBUF_READ);
+    PyObject *buffers = view != NULL ? PyTuple_New((Py_ssize_t)n) : NULL;
+    at += fmp_round_up(pickle_size, FMP_UNIT);
+    for (uint64_t i = 0; buffers != NULL && i < n; i++) {
+        uint64_t word;
+        memcpy(&word, data + 16 + 8 * i, sizeof(word));
+        PyObject *buffer = one_buffer(codec, keeper, at, word >> 1, word & 1);
+        if (buffer == NULL) {
+            Py_CLEAR(buffers);
+            break;
+        }
+        PyTuple_SET_ITEM(buffers, (Py_ssize_t)i, buffer);
+        at += fmp_round_up(word >> 1, FMP_UNIT);
+    }
+    PyObject *object = NULL;
+    if (buffers != NULL) {
+        PyObject *kwargs = Py_BuildValue("{s:O}", "buffers", buffers);
+        PyObject *args = PyTuple_Pack(1, view);
+        object = kwargs && args ? PyObject_Call(codec->loads, args, kwargs) : NULL;
+        Py_XDECREF(args);
+        Py_XDECREF(kwargs);
+    }
+    Py_XDECREF(buffers);
+    Py_XDECREF(view);
+    return object;
+}
