@@ -9,13 +9,12 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <stdbool.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "platform/available.h"
 #include "platform/clock.h"
 
 #define CHECKED_SIZE (UINT64_C(8) << 20) /* smaller reservations are not checked beforehand */
@@ -46,18 +45,7 @@ is_available(uint64_t length)
     if (length < CHECKED_SIZE) {
         return true;
     }
-    char text[512];
-    int fd = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd >= 0 ? read(fd, text, sizeof(text) - 1) : -1;
-    if (fd >= 0) {
-        close(fd);
-    }
-    text[n > 0 ? n : 0] = '\0';
-    const char *line = strstr(text, "MemAvailable:");
-    if (line == NULL) {
-        return true;
-    }
-    uint64_t available = strtoull(line + strlen("MemAvailable:"), NULL, 10) * 1024;
+    uint64_t available = fmp_memory_available();
     return length < available - available / 16;
 }
 
