@@ -26,8 +26,9 @@ debug: setup ## the same with -O0 -g and consistency checks
 test: ## everything, on each Python found; PY=, T=tests/..., ARGS=... narrow it
 	@tools/test $(if $(filter command line environment,$(origin PY)),$(PY)) -- $(T) $(ARGS)
 
-ctest: ## C tests of base-channel without Python: plain, then under ASan and UBSan
+ctest: ## C tests of base-channel without Python: plain, without ticks, under ASan and UBSan
 	@$(MAKE) --no-print-directory -j$(JOBS) -f tests/c/Makefile VARIANT=plain
+	@$(MAKE) --no-print-directory -j$(JOBS) -f tests/c/Makefile VARIANT=notick
 	@$(MAKE) --no-print-directory -j$(JOBS) -f tests/c/Makefile VARIANT=asan
 
 sanitize: setup ## builds with ASan and UBSan apart from the tree, runs a smoke part of the tests

@@ -68,6 +68,9 @@ def pytest_configure(config):
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     os.environ["PYTHONFAULTHANDLER"] = "1"
+    # Should a test drive the machine out of memory, the kernel kills it before anything else.
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")
     if worker is None:
         config.stash[directory_key] = tempfile.mkdtemp(prefix="fastmp-tests-")
     else:
