@@ -48,8 +48,8 @@ class _End:
         self._queue.close()
 
 
-def _rebuild(cls, ring, bell, state):
-    queue = cls.__new__(cls, (ring.detach(), bell.detach()))
+def _rebuild(public, ring, bell, state):
+    queue = public.__new__(public, (ring.detach(), bell.detach()))
     queue.__dict__.update(state)
     queue._is_fork_ctx = False
     return queue
@@ -71,7 +71,7 @@ class _Native:
         check_start_method(self, self._is_fork_ctx)
         ring, bell = self._share()
         dup = _std.reduction.DupFd
-        return _rebuild, (type(self), dup(ring), dup(bell), dict(self.__dict__))
+        return _rebuild, (self._public, dup(ring), dup(bell), dict(self.__dict__))
 
 
 class Queue(_std.queues.Queue):
@@ -107,10 +107,10 @@ class JoinableQueue(Queue, _std.queues.JoinableQueue):
 class SimpleQueue(_std.queues.SimpleQueue):
     """A queue with ``put()``, ``get()`` and ``empty()`` only."""
 
-    def __new__(cls, *, ctx=None):
+    def __new__(cls, where=0, *, ctx=None):
         if cls is SimpleQueue:
             cls = _NativeSimpleQueue
-        return _new(cls, 0)
+        return _new(cls, where)
 
     def __init__(self, *, ctx):
         super().__init__(ctx=ctx)
@@ -167,9 +167,13 @@ class _NativeSimpleQueue(_Native, _core.SimpleQueue, SimpleQueue):
         self._closed = True
 
 
-for _cls in (_NativeQueue, _NativeJoinableQueue, _NativeSimpleQueue):
-    _cls.__name__ = _cls.__name__.removeprefix("_Native")
-    _cls.__qualname__ = _cls.__name__
-del _cls
+for _native, _public in (
+    (_NativeQueue, Queue),
+    (_NativeJoinableQueue, JoinableQueue),
+    (_NativeSimpleQueue, SimpleQueue),
+):
+    _native.__name__ = _native.__qualname__ = _public.__name__
+    _native._public = _public
+del _native, _public
 
 _std.inherit(globals())

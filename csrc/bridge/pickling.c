@@ -75,13 +75,15 @@ load_reducers(struct fmp_codec *codec)
     PyObject *forking = codec->reduction != NULL
                             ? PyObject_GetAttrString(codec->reduction, "ForkingPickler")
                             : NULL;
-    PyObject *base = forking ? PyObject_GetAttrString(forking, "_copyreg_dispatch") : NULL;
-    PyObject *extra = base ? PyObject_GetAttrString(forking, "_extra_reducers") : NULL;
-    if (extra != NULL) {
-        codec->table = PyObject_CallMethod(base, "new_child", "O", extra);
+    PyObject *extra = forking ? PyObject_GetAttrString(forking, "_extra_reducers") : NULL;
+    PyObject *common = extra ? import_attribute("copyreg", "dispatch_table") : NULL;
+    PyObject *chain_map = common ? import_attribute("collections", "ChainMap") : NULL;
+    if (chain_map != NULL) {
+        codec->table = PyObject_CallFunctionObjArgs(chain_map, extra, common, NULL);
     }
+    Py_XDECREF(chain_map);
+    Py_XDECREF(common);
     Py_XDECREF(extra);
-    Py_XDECREF(base);
     Py_XDECREF(forking);
     return codec->table != NULL ? 0 : -1;
 }
@@ -103,9 +105,11 @@ dump(struct fmp_codec *codec, PyObject *object, PyObject *buffers)
         pickler = PyObject_Vectorcall(codec->pickler, args, 2, append ? codec->keywords : NULL);
     }
     if (pickler != NULL && PyObject_SetAttrString(pickler, "dispatch_table", codec->table) == 0) {
-        PyObject *none = PyObject_CallMethod(pickler, "dump", "O", object);
+        PyObject *name = PyUnicode_FromString("dump");
+        PyObject *none = name != NULL ? PyObject_CallMethodOneArg(pickler, name, object) : NULL;
         done = none != NULL;
         Py_XDECREF(none);
+        Py_XDECREF(name);
     }
     Py_XDECREF(pickler);
     Py_XDECREF(protocol);
@@ -256,7 +260,9 @@ fmp_pickle(struct fmp_codec *codec, PyObject *object)
         return NULL;
     }
     PyObject *forking = PyObject_GetAttrString(codec->reduction, "ForkingPickler");
-    PyObject *pickled = forking ? PyObject_CallMethod(forking, "dumps", "O", object) : NULL;
+    PyObject *name = forking != NULL ? PyUnicode_FromString("dumps") : NULL;
+    PyObject *pickled = name != NULL ? PyObject_CallMethodOneArg(forking, name, object) : NULL;
+    Py_XDECREF(name);
     Py_XDECREF(forking);
     return pickled;
 }
