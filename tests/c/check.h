@@ -13,7 +13,9 @@
 #include <string.h>
 #include <sys/types.h>
 
+#ifndef CHECK_SECONDS
 #define CHECK_SECONDS 60
+#endif
 
 struct check_case {
     const char *name;
