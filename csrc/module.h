@@ -34,6 +34,7 @@ PyTypeObject *fmp_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject *ba
 int fmp_add_guard(PyObject *module);
 int fmp_add_lock(PyObject *module);
 int fmp_add_semaphore(PyObject *module);
+int fmp_add_event(PyObject *module);
 int fmp_add_queue(PyObject *module);
 int fmp_add_simple_queue(PyObject *module);
 

@@ -10,37 +10,45 @@ from ._handles import check_start_method, for_child
 SEM_VALUE_MAX = _std.synchronize.SEM_VALUE_MAX
 
 
-def _rebuild(cls, semlock_type, handle, offset, size, state):
-    obj = cls.__new__(cls)
-    semlock = semlock_type()
-    semlock._attach((handle.detach(), offset, size))
-    obj._install(semlock, is_fork_ctx=False)
-    obj.__dict__.update(state)
-    return obj
+def _slot_for_child(obj, native):
+    """What a spawned process needs to find the shared part of *obj*, which lies in *native*."""
+    check_start_method(obj, obj._is_fork_ctx)
+    fd, offset, size = native._share()
+    return for_child(fd), offset, size
+
+
+def _attach(native, slot):
+    handle, offset, size = slot
+    native._attach((handle.detach(), offset, size))
+    return native
+
+
+def _uses_fork(ctx):
+    if ctx is None:
+        ctx = _std.context._default_context.get_context()
+    return ctx.get_start_method() == "fork"
 
 
 class SemLock(_core.Guard, _std.synchronize.SemLock):
     """Base of locks and semaphores: ``_semlock`` is the native object, as in the stdlib."""
 
     def __init__(self, semlock, ctx):
-        if ctx is None:
-            ctx = _std.context._default_context.get_context()
-        self._install(semlock, ctx.get_start_method() == "fork")
-
-    def _install(self, semlock, is_fork_ctx):
         self._semlock = semlock
-        self._is_fork_ctx = is_fork_ctx
+        self._is_fork_ctx = _uses_fork(ctx)
         self._make_methods()
 
     def locked(self):
         """Whether ``acquire()`` would have to wait."""
         return self._semlock.locked()
 
-    def __reduce__(self):
-        check_start_method(self, self._is_fork_ctx)
-        fd, offset, size = self._semlock._share()
-        state = {name: value for name, value in self.__dict__.items() if name != "_is_fork_ctx"}
-        return _rebuild, (type(self), type(self._semlock), for_child(fd), offset, size, state)
+    def __getstate__(self):
+        return type(self._semlock), _slot_for_child(self, self._semlock)
+
+    def __setstate__(self, state):
+        native, slot = state
+        self._semlock = _attach(native(), slot)
+        self._is_fork_ctx = False
+        self._make_methods()
 
 
 class Semaphore(SemLock, _std.synchronize.Semaphore):
@@ -88,8 +96,27 @@ class Condition(_std.synchronize.Condition):
     pass
 
 
-class Event(_std.synchronize.Event):
-    pass
+class Event(_core.Event, _std.synchronize.Event):
+    """A flag to wait for.
+
+    ``set()`` releases everybody who waits, also when ``clear()`` follows at once, and waits for
+    nobody itself.
+    """
+
+    def __init__(self, *, ctx):
+        self._create()
+        self._is_fork_ctx = _uses_fork(ctx)
+
+    def __getstate__(self):
+        return _slot_for_child(self, self)
+
+    def __setstate__(self, state):
+        _attach(self, state)
+        self._is_fork_ctx = False
+
+    def __repr__(self):
+        set_status = "set" if self.is_set() else "unset"
+        return f"<{type(self).__qualname__} at {id(self):#x} {set_status}>"
 
 
 class Barrier(_std.synchronize.Barrier):
