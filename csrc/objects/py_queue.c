@@ -7,7 +7,7 @@
  */
 #include "objects/queue_object.h"
 
-#include <errno.h>
+#include <frameobject.h>
 #include <structmember.h>
 
 #include "base/status.h"
@@ -67,6 +67,10 @@ fmp_queue_report(FmpQueue *self, PyObject *object)
 {
     if (self->strict || !PyErr_ExceptionMatches(PyExc_Exception)) {
         return -1;
+    }
+    PyFrameObject *caller = PyEval_GetFrame();
+    if (caller != NULL) {
+        PyTraceBack_Here(caller); /* so that what is printed names the line that put */
     }
     PyObject *type, *error, *traceback;
     PyErr_Fetch(&type, &error, &traceback);
