@@ -89,10 +89,26 @@ def _threads():
     }
 
 
+def mark_semaphores():
+    """Gives the stdlib's named semaphores of this process and its children a prefix of their own,
+    so that those of a test beside this one are not taken for ours."""
+    from multiprocessing import process
+
+    process.current_process()._config["semprefix"] = f"/mp{os.getpid()}"
+
+
+def _is_a_strangers(name):
+    return name.startswith("sem.mp") and not name.startswith(f"sem.mp{os.getpid()}-")
+
+
 def _shm():
     try:
         with os.scandir(SHM) as entries:
-            return {e.name: f"{SHM}/{e.name}" for e in entries if e.stat().st_uid == os.getuid()}
+            return {
+                e.name: f"{SHM}/{e.name}"
+                for e in entries
+                if e.stat().st_uid == os.getuid() and not _is_a_strangers(e.name)
+            }
     except FileNotFoundError:
         return {}
 
@@ -122,6 +138,21 @@ def _mapped_by_a_stranger(name):
     return False
 
 
+def _is_segment(fd):
+    return fd[1].startswith("/memfd:fastmp")
+
+
+def _count_segments(snapshot):
+    return sum(map(_is_segment, snapshot.fds))
+
+
+def open_slab():
+    """Makes the slab that small slots are cut from, which a process keeps open."""
+    import fastmp
+
+    fastmp.Lock()
+
+
 def leaks(before):
     """What is held now and was not before: [description]."""
     now = take()
@@ -129,11 +160,21 @@ def leaks(before):
     for identity, proc in now.processes.items():
         if identity not in before.processes:
             found.append(procs.describe(proc))
-    for old, new in ((before.fds, now.fds), (before.threads, now.threads)):
-        found += [text for identity, text in new.items() if identity not in old]
+    found += [text for tid, text in now.threads.items() if tid not in before.threads]
+    found += [
+        text
+        for identity, text in now.fds.items()
+        if identity not in before.fds and not _is_segment(identity)
+    ]
     # A process maps segments that many objects share, and may have changed one for another.
     if len(now.mappings) > len(before.mappings):
         found += [text for inode, text in now.mappings.items() if inode not in before.mappings]
+    if _count_segments(now) > _count_segments(before):
+        found += [
+            text
+            for identity, text in now.fds.items()
+            if identity not in before.fds and _is_segment(identity)
+        ]
     for name, text in now.shm.items():
         if name not in before.shm and not _mapped_by_a_stranger(name):
             found.append(text + " (nobody else has it mapped)")
