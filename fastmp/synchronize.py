@@ -37,6 +37,9 @@ class SemLock(_core.Guard, _std.synchronize.SemLock):
         self._is_fork_ctx = _uses_fork(ctx)
         self._make_methods()
 
+    def _make_methods(self):
+        self._bind(self._semlock)
+
     def locked(self):
         """Whether ``acquire()`` would have to wait."""
         return self._semlock.locked()

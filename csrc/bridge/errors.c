@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "platform/clock.h"
 
 static PyObject *
 raise_corruption(const char *what)
@@ -55,4 +56,57 @@ fmp_raise(int rc, const char *what)
     default:
         return PyErr_Format(PyExc_SystemError, "cannot %s: unexpected result %d", what, rc);
     }
+}
+
+static PyObject *
+take_exception(void)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    return PyErr_GetRaisedException();
+#else
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback != NULL) {
+        PyException_SetTraceback(value, traceback);
+    }
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return value;
+#endif
+}
+
+bool
+fmp_defer(struct fmp_deferred *d)
+{
+    PyObject *now = take_exception();
+    if (d->exception == NULL) {
+        d->exception = now;
+        d->since = fmp_now();
+        return true;
+    }
+    if (now == d->exception) {
+        Py_DECREF(now); /* a handler that raises the same object again */
+    }
+    else {
+        PyException_SetContext(now, d->exception);
+        d->exception = now;
+    }
+    return fmp_now() - d->since < FMP_SECOND;
+}
+
+int
+fmp_raise_deferred(struct fmp_deferred *d)
+{
+    if (d->exception == NULL) {
+        return 0;
+    }
+#if PY_VERSION_HEX >= 0x030C0000
+    PyErr_SetRaisedException(d->exception);
+#else
+    PyErr_Restore(Py_NewRef((PyObject *)Py_TYPE(d->exception)), d->exception,
+                  PyException_GetTraceback(d->exception));
+#endif
+    d->exception = NULL;
+    return -1;
 }

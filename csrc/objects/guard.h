@@ -1,18 +1,22 @@
-/* guard.h - what `with lock` and `with semaphore` need to know of the object inside the wrapper. */
+/* guard.h - the common base of Lock, RLock, Semaphore and Condition: what `with` calls. */
 #ifndef FMP_OBJECTS_GUARD_H
 #define FMP_OBJECTS_GUARD_H
 
 #include <Python.h>
-#include <stdbool.h>
 
-/* How the structs of _core.Lock, _core.RLock and _core.Semaphore begin. */
-struct fmp_guarded {
+/* Bound methods of the lock inside, set by _bind(); NULL before that. */
+struct fmp_guard {
     PyObject_HEAD
-    PyObject *(*enter)(PyObject *self); /* __enter__() */
-    PyObject *(*leave)(PyObject *self); /* __exit__() */
+    PyObject *acquire;
+    PyObject *release;
+    PyObject *enter;
+    PyObject *leave;
 };
 
-bool fmp_lock_check(PyObject *object);
-bool fmp_semaphore_check(PyObject *object);
+int fmp_guard_traverse(struct fmp_guard *self, visitproc visit, void *arg);
+int fmp_guard_clear(struct fmp_guard *self);
+
+/* The type _core.Guard of this module. A new reference, or NULL with an exception. */
+PyTypeObject *fmp_guard_type(PyObject *module);
 
 #endif

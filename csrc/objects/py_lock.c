@@ -5,42 +5,42 @@
  * holder only. A kill leaves the word held by a dead process: a scoped hold is taken over by the
  * next waiter at its tick, a bare acquire() stays, as it may have been handed over on purpose.
  */
-#include <Python.h>
-#include <stdbool.h>
+#include "objects/lock.h"
+
 #include <structmember.h>
 
 #include "base/status.h"
 #include "bridge/args.h"
-#include "bridge/errors.h"
 #include "bridge/wait.h"
 #include "module.h"
-#include "objects/guard.h"
 #include "objects/slots.h"
+#include "platform/clock.h"
 #include "sync/userlock.h"
 
 typedef struct {
-    struct fmp_guarded head;
+    PyObject_HEAD
     struct fmp_slot slot;
     struct fmp_userlock_shm *shm; /* in the slot */
     struct fmp_spin spin;
     bool recursive;
-    bool robust;         /* every hold is scoped */
+    bool robust;         /* as in shm: every hold is scoped */
     bool abandoned;      /* the current hold was taken over from a dead process */
     unsigned long owner; /* thread that holds it, while count > 0 */
     uint32_t generation; /* of forks, when it was acquired: a child holds nothing */
     int count;
+    int64_t looked; /* when an acquire() that does not wait last looked for a dead holder */
 } LockObject;
 
-static int
+static inline int
 count_of(const LockObject *self)
 {
     return self->generation == fmp_fork_generation() ? self->count : 0;
 }
 
-static bool
-is_mine(const LockObject *self)
+static inline bool
+owned_by(const LockObject *self, unsigned long thread)
 {
-    return count_of(self) > 0 && self->owner == PyThread_get_thread_ident();
+    return count_of(self) > 0 && self->owner == thread;
 }
 
 /* --- acquire -------------------------------------------------------------------------------- */
@@ -65,49 +65,79 @@ try_recover(void *arg)
     return fmp_userlock_recover(a->lock->shm, a->tag, &a->dead);
 }
 
-static void
-now_held(LockObject *self)
+static inline void
+now_held(LockObject *self, unsigned long thread, int count)
 {
-    self->owner = PyThread_get_thread_ident();
-    self->count = count_of(self) + 1;
+    self->owner = thread;
+    self->count = count;
     self->generation = fmp_fork_generation();
+    self->abandoned = false;
+}
+
+/* For those who poll: a dead holder is looked for, but not more often than at a tick. */
+static int
+recover_without_waiting(struct acquiring *a)
+{
+    int64_t now = fmp_now();
+    if (now - a->lock->looked < FMP_TICK_NS) {
+        return FMP_TIMEOUT;
+    }
+    a->lock->looked = now;
+    int rc = try_recover(a);
+    return rc == FMP_AGAIN ? FMP_TIMEOUT : rc;
+}
+
+static int
+acquire_slowly(struct acquiring *a, int64_t deadline, const struct fmp_wait *first)
+{
+    if (deadline == 0) {
+        return first->seen & FMP_USERLOCK_SCOPED ? recover_without_waiting(a) : FMP_TIMEOUT;
+    }
+    struct fmp_waiter waiter = {.try_once = try_acquire,
+                                .arg = a,
+                                .tick = try_recover,
+                                .spin = &a->lock->spin,
+                                .deadline = deadline};
+    return fmp_wait_for(&waiter);
+}
+
+static int
+warn_of_the_dead(LockObject *self, uint32_t pid)
+{
+    self->abandoned = true;
+    return PyErr_WarnFormat(PyExc_RuntimeWarning, 1,
+                            "process %u died holding a lock; what the lock guards may be "
+                            "half-written",
+                            pid);
 }
 
 /* 1: held, 0: not within the deadline, -1: exception. */
-static int
+static inline int
 acquire(LockObject *self, int64_t deadline, bool scoped)
 {
-    if (self->recursive && is_mine(self)) {
+    unsigned long thread = PyThread_get_thread_ident();
+    if (self->recursive && owned_by(self, thread)) {
         self->count++;
         return 1;
     }
-    struct acquiring a = {.lock = self};
-    a.tag = fmp_userlock_tag(scoped || self->robust);
+    struct acquiring a = {.lock = self, .tag = fmp_userlock_tag(scoped || self->robust)};
     struct fmp_wait w;
     int rc = fmp_userlock_try(self->shm, a.tag, &w);
-    if (rc == FMP_AGAIN && deadline == 0) {
-        return 0;
-    }
-    if (rc == FMP_AGAIN) {
-        struct fmp_waiter waiter = {.try_once = try_acquire,
-                                    .arg = &a,
-                                    .tick = try_recover,
-                                    .spin = &self->spin,
-                                    .deadline = deadline};
-        rc = fmp_wait_for(&waiter);
+    if (rc != FMP_OK) {
+        rc = acquire_slowly(&a, deadline, &w);
     }
     switch (rc) {
     case FMP_OK:
-        self->abandoned = false;
-        now_held(self);
+        now_held(self, thread, 1);
         return 1;
     case FMP_OWNER_DIED:
-        self->abandoned = true;
-        now_held(self);
-        return PyErr_WarnFormat(PyExc_RuntimeWarning, 1,
-                                "process %u died holding a lock; what the lock guards may be "
-                                "half-written",
-                                a.dead) < 0 ? -1 : 1;
+        now_held(self, thread, 1);
+        if (warn_of_the_dead(self, a.dead) < 0) {
+            self->count = 0;
+            (void)fmp_userlock_release(self->shm);
+            return -1;
+        }
+        return 1;
     case FMP_TIMEOUT:
         return 0;
     default:
@@ -116,11 +146,17 @@ acquire(LockObject *self, int64_t deadline, bool scoped)
     }
 }
 
+static inline PyObject *
+as_bool(int held)
+{
+    return held < 0 ? NULL : Py_NewRef(held ? Py_True : Py_False);
+}
+
 static PyObject *
 lock_acquire(LockObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
 {
     static const char *const names[] = {"block", "timeout"};
-    int64_t deadline = INT64_MAX;
+    int64_t deadline = FMP_NEVER;
     if (n_args > 0 || kwnames != NULL) {
         PyObject *given[2] = {NULL, NULL};
         if (fmp_args("acquire", args, n_args, kwnames, names, 2, 0, 2, given) < 0
@@ -128,15 +164,13 @@ lock_acquire(LockObject *self, PyObject *const *args, Py_ssize_t n_args, PyObjec
             return NULL;
         }
     }
-    int held = acquire(self, deadline, false);
-    return held < 0 ? NULL : PyBool_FromLong(held);
+    return as_bool(acquire(self, deadline, false));
 }
 
 static PyObject *
 lock_enter(LockObject *self, PyObject *Py_UNUSED(ignored))
 {
-    int held = acquire(self, INT64_MAX, true);
-    return held < 0 ? NULL : PyBool_FromLong(held);
+    return as_bool(acquire(self, FMP_NEVER, true));
 }
 
 /* --- release -------------------------------------------------------------------------------- */
@@ -145,7 +179,7 @@ static PyObject *
 lock_release(LockObject *self, PyObject *Py_UNUSED(ignored))
 {
     if (self->recursive) {
-        if (!is_mine(self)) {
+        if (!owned_by(self, PyThread_get_thread_ident())) {
             PyErr_SetString(PyExc_AssertionError,
                             "attempt to release recursive lock not owned by thread");
             return NULL;
@@ -155,10 +189,8 @@ lock_release(LockObject *self, PyObject *Py_UNUSED(ignored))
             Py_RETURN_NONE;
         }
     }
-    /* First: once the word is free, another thread may write these fields. */
-    self->count = count_of(self) - 1;
+    self->count = 0; /* first: once the word is free, another thread may write it */
     if (fmp_userlock_release(self->shm) != FMP_OK) {
-        self->count++;
         PyErr_SetString(PyExc_ValueError, "semaphore or lock released too many times");
         return NULL;
     }
@@ -166,21 +198,57 @@ lock_release(LockObject *self, PyObject *Py_UNUSED(ignored))
 }
 
 static PyObject *
-lock_release_guard(PyObject *self)
-{
-    return lock_release((LockObject *)self, NULL);
-}
-
-static PyObject *
-lock_enter_guard(PyObject *self)
-{
-    return lock_enter((LockObject *)self, NULL);
-}
-
-static PyObject *
 lock_exit(LockObject *self, PyObject *const *Py_UNUSED(args), Py_ssize_t Py_UNUSED(n_args))
 {
     return lock_release(self, NULL);
+}
+
+/* --- for Condition ---------------------------------------------------------------------------- */
+
+bool
+fmp_lock_is_mine(PyObject *lock)
+{
+    /* A Lock may have been released, and acquired again, by others: the word knows. */
+    LockObject *self = (LockObject *)lock;
+    return owned_by(self, PyThread_get_thread_ident())
+        && fmp_userlock_held_as(self->shm, fmp_userlock_tag(true));
+}
+
+int
+fmp_lock_put_down(PyObject *lock, struct fmp_lock_hold *hold)
+{
+    LockObject *self = (LockObject *)lock;
+    hold->count = self->count;
+    hold->scoped = (atomic_load(&self->shm->word) & FMP_USERLOCK_SCOPED) != 0;
+    self->count = 0;
+    if (fmp_userlock_release(self->shm) != FMP_OK) {
+        PyErr_SetString(PyExc_ValueError, "semaphore or lock released too many times");
+        return -1;
+    }
+    return 0;
+}
+
+bool
+fmp_lock_take_up(PyObject *lock, const struct fmp_lock_hold *hold, struct fmp_deferred *d)
+{
+    LockObject *self = (LockObject *)lock;
+    struct acquiring a = {.lock = self, .tag = fmp_userlock_tag(hold->scoped)};
+    struct fmp_wait w;
+    int rc = fmp_userlock_try(self->shm, a.tag, &w);
+    while (rc != FMP_OK && rc != FMP_OWNER_DIED) {
+        rc = acquire_slowly(&a, FMP_NEVER, &w);
+        if (rc != FMP_OK && rc != FMP_OWNER_DIED) {
+            fmp_raise(rc, "acquire a lock");
+            if (!fmp_defer(d)) {
+                return false;
+            }
+        }
+    }
+    now_held(self, PyThread_get_thread_ident(), hold->count);
+    if (rc == FMP_OWNER_DIED && warn_of_the_dead(self, a.dead) < 0) {
+        (void)fmp_defer(d);
+    }
+    return true;
 }
 
 /* --- looking at it --------------------------------------------------------------------------- */
@@ -194,7 +262,7 @@ lock_locked(LockObject *self, PyObject *Py_UNUSED(ignored))
 static PyObject *
 lock_is_mine(LockObject *self, PyObject *Py_UNUSED(ignored))
 {
-    return PyBool_FromLong(is_mine(self));
+    return PyBool_FromLong(fmp_lock_is_mine((PyObject *)self));
 }
 
 static PyObject *
@@ -243,8 +311,6 @@ new_lock(PyTypeObject *type, bool recursive, bool robust)
     if (self == NULL) {
         return NULL;
     }
-    self->head.enter = lock_enter_guard;
-    self->head.leave = lock_release_guard;
     self->recursive = recursive;
     self->robust = robust;
     int rc = fmp_slot_alloc(sizeof(struct fmp_userlock_shm), &self->slot);
@@ -253,6 +319,7 @@ new_lock(PyTypeObject *type, bool recursive, bool robust)
         return fmp_raise(rc, "create a lock");
     }
     self->shm = fmp_slot_at(&self->slot);
+    self->shm->robust = robust;
     return (PyObject *)self;
 }
 
@@ -291,6 +358,7 @@ lock_attach(LockObject *self, PyObject *args)
     fmp_slot_free(&self->slot);
     self->slot = slot;
     self->shm = fmp_slot_at(&slot);
+    self->robust = self->shm->robust;
     Py_RETURN_NONE;
 }
 
@@ -335,7 +403,7 @@ static PyGetSetDef lock_getset[] = {
 static PyMemberDef lock_members[] = {
     {"abandoned", T_BOOL, offsetof(LockObject, abandoned), READONLY,
      "The current hold was taken over from a process that died holding it."},
-    {"_robust", T_BOOL, offsetof(LockObject, robust), 0,
+    {"_robust", T_BOOL, offsetof(LockObject, robust), READONLY,
      "A hold by acquire() is taken over from a dead process too."},
     {NULL, 0, 0, 0, NULL},
 };

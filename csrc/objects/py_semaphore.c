@@ -12,15 +12,15 @@
 #include "bridge/errors.h"
 #include "bridge/wait.h"
 #include "module.h"
-#include "objects/guard.h"
 #include "objects/slots.h"
+#include "platform/clock.h"
 #include "platform/process.h"
 #include "sync/semaphore.h"
 
 #define VALUE_MAX 2147483647 /* as SEM_VALUE_MAX of the C library */
 
 typedef struct {
-    struct fmp_guarded head;
+    PyObject_HEAD
     struct fmp_slot slot;
     struct fmp_semaphore_shm *shm; /* in the slot */
     struct fmp_spin spin;
@@ -41,12 +41,19 @@ try_acquire(void *arg, struct fmp_wait *w)
     return fmp_semaphore_try(((SemaphoreObject *)arg)->shm, w);
 }
 
-static PyObject *
+static inline PyObject *
 acquire(SemaphoreObject *self, int64_t deadline)
 {
-    struct fmp_waiter waiter = {
-        .try_once = try_acquire, .arg = self, .spin = &self->spin, .deadline = deadline};
-    int rc = fmp_wait_for(&waiter);
+    struct fmp_wait w;
+    int rc = fmp_semaphore_try(self->shm, &w);
+    if (rc != FMP_OK) {
+        if (deadline == 0) {
+            Py_RETURN_FALSE;
+        }
+        struct fmp_waiter waiter = {
+            .try_once = try_acquire, .arg = self, .spin = &self->spin, .deadline = deadline};
+        rc = fmp_wait_for(&waiter);
+    }
     if (rc == FMP_TIMEOUT) {
         Py_RETURN_FALSE;
     }
@@ -64,11 +71,13 @@ semaphore_acquire(SemaphoreObject *self, PyObject *const *args, Py_ssize_t n_arg
                   PyObject *kwnames)
 {
     static const char *const names[] = {"block", "timeout"};
-    PyObject *given[2] = {NULL, NULL};
-    int64_t deadline;
-    if (fmp_args("acquire", args, n_args, kwnames, names, 2, 0, 2, given) < 0
-        || fmp_deadline(given[0], given[1], &deadline) < 0) {
-        return NULL;
+    int64_t deadline = FMP_NEVER;
+    if (n_args > 0 || kwnames != NULL) {
+        PyObject *given[2] = {NULL, NULL};
+        if (fmp_args("acquire", args, n_args, kwnames, names, 2, 0, 2, given) < 0
+            || fmp_deadline(given[0], given[1], &deadline) < 0) {
+            return NULL;
+        }
     }
     return acquire(self, deadline);
 }
@@ -76,7 +85,7 @@ semaphore_acquire(SemaphoreObject *self, PyObject *const *args, Py_ssize_t n_arg
 static PyObject *
 semaphore_enter(SemaphoreObject *self, PyObject *Py_UNUSED(ignored))
 {
-    return acquire(self, INT64_MAX);
+    return acquire(self, FMP_NEVER);
 }
 
 static PyObject *
@@ -90,18 +99,6 @@ semaphore_release(SemaphoreObject *self, PyObject *Py_UNUSED(ignored))
         return NULL;
     }
     Py_RETURN_NONE;
-}
-
-static PyObject *
-semaphore_release_guard(PyObject *self)
-{
-    return semaphore_release((SemaphoreObject *)self, NULL);
-}
-
-static PyObject *
-semaphore_enter_guard(PyObject *self)
-{
-    return semaphore_enter((SemaphoreObject *)self, NULL);
 }
 
 static PyObject *
@@ -195,8 +192,6 @@ semaphore_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
     if (self == NULL) {
         return NULL;
     }
-    self->head.enter = semaphore_enter_guard;
-    self->head.leave = semaphore_release_guard;
     int rc = fmp_slot_alloc(sizeof(struct fmp_semaphore_shm), &self->slot);
     if (rc != FMP_OK) {
         Py_DECREF(self);
@@ -253,7 +248,8 @@ static PyMethodDef semaphore_methods[] = {
     {"_is_mine", (PyCFunction)semaphore_is_mine, METH_NOARGS, "Did this thread take one last?"},
     {"_count", (PyCFunction)semaphore_count, METH_NOARGS, "Taken less given, by this process."},
     {"_after_fork", (PyCFunction)semaphore_after_fork, METH_NOARGS, "A child has taken nothing."},
-    {"_share", (PyCFunction)semaphore_share, METH_NOARGS, "(fd, offset, size) for another process."},
+    {"_share", (PyCFunction)semaphore_share, METH_NOARGS,
+     "(fd, offset, size) for another process."},
     {"_attach", (PyCFunction)semaphore_attach, METH_O, "Become the one at (fd, offset, size)."},
     {NULL, NULL, 0, NULL},
 };
@@ -287,10 +283,4 @@ fmp_add_semaphore(PyObject *module)
     PyTypeObject *type = fmp_add_type(module, &semaphore_spec, NULL);
     Py_XDECREF(type);
     return type != NULL ? 0 : -1;
-}
-
-bool
-fmp_semaphore_check(PyObject *object)
-{
-    return Py_TYPE(object)->tp_dealloc == (destructor)semaphore_dealloc;
 }

@@ -16,9 +16,9 @@
 
 #include "base/atomics.h"
 
-static fmp_a64 me;         /* reset after fork: 0 until asked for */
-static fmp_a32 generation; /* reset after fork: advanced in the child */
-static fmp_a32 epoch;      /* reset after fork: advanced on both sides */
+fmp_a64 fmp_process_me;
+fmp_a32 fmp_process_generation;
+static fmp_a32 epoch; /* reset after fork: advanced on both sides */
 
 static void
 forked_parent(void)
@@ -29,8 +29,8 @@ forked_parent(void)
 static void
 forked_child(void)
 {
-    atomic_store_explicit(&me, 0, memory_order_relaxed);
-    atomic_fetch_add_explicit(&generation, 1, memory_order_relaxed);
+    atomic_store_explicit(&fmp_process_me, 0, memory_order_relaxed);
+    atomic_fetch_add_explicit(&fmp_process_generation, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&epoch, 1, memory_order_relaxed);
 }
 
@@ -81,17 +81,14 @@ who_of(uint32_t pid, uint64_t start)
 }
 
 fmp_who
-fmp_who_am_i(void)
+fmp_who_look_up(void)
 {
-    fmp_who who = atomic_load_explicit(&me, memory_order_relaxed);
-    if (who == 0) {
-        char state;
-        uint64_t start = 0;
-        uint32_t pid = (uint32_t)getpid();
-        (void)read_stat(pid, &state, &start);
-        who = who_of(pid, start);
-        atomic_store_explicit(&me, who, memory_order_relaxed);
-    }
+    char state;
+    uint64_t start = 0;
+    uint32_t pid = (uint32_t)getpid();
+    (void)read_stat(pid, &state, &start);
+    fmp_who who = who_of(pid, start);
+    atomic_store_explicit(&fmp_process_me, who, memory_order_relaxed);
     return who;
 }
 
@@ -111,12 +108,6 @@ fmp_who_alive(fmp_who who)
         return false;
     }
     return who >> 32 == 0 || who_of(pid, start) == who;
-}
-
-uint32_t
-fmp_fork_generation(void)
-{
-    return atomic_load_explicit(&generation, memory_order_relaxed);
 }
 
 uint32_t

@@ -8,12 +8,26 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/atomics.h"
+
 /* A process in one 64 bit word, so that it can be compared and swapped: the low half is the pid,
  * the high half the low bits of its start time. 0 is nobody. */
 typedef uint64_t fmp_who;
 
-/* This process. Computed once per process, and again after fork. */
-fmp_who fmp_who_am_i(void);
+/* Written by process.c only; here so that reading them needs no call. */
+#define FMP_LOCAL __attribute__((visibility("hidden")))
+extern FMP_LOCAL fmp_a64 fmp_process_me;         /* reset after fork: 0 until asked for */
+extern FMP_LOCAL fmp_a32 fmp_process_generation; /* reset after fork: advanced in the child */
+
+fmp_who fmp_who_look_up(void);
+
+/* This process. Looked up once per process, and again after fork. */
+static inline fmp_who
+fmp_who_am_i(void)
+{
+    fmp_who who = atomic_load_explicit(&fmp_process_me, memory_order_relaxed);
+    return who != 0 ? who : fmp_who_look_up();
+}
 
 static inline uint32_t
 fmp_who_pid(fmp_who who)
@@ -28,7 +42,11 @@ bool fmp_who_alive(fmp_who who);
 
 /* How many times this process descends from a fork since fastmp was loaded; changes in the child,
  * so state that must not cross a fork remembers the value it was made under. */
-uint32_t fmp_fork_generation(void);
+static inline uint32_t
+fmp_fork_generation(void)
+{
+    return atomic_load_explicit(&fmp_process_generation, memory_order_relaxed);
+}
 
 /* How many forks this process has made or descends from: what was made under another value may be
  * shared with a relative. */

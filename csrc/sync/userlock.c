@@ -1,22 +1,9 @@
-/* userlock.c - release and recovery of user locks; see userlock.h.
+/* userlock.c - recovery of user locks; see userlock.h.
  *
  * Owns nothing. A kill before the compare-and-swap of a release leaves the lock held by a dead
  * process (recovered if scoped); a kill between it and the wake is mended by the sleepers' tick.
  */
 #include "sync/userlock.h"
-
-int
-fmp_userlock_release(struct fmp_userlock_shm *l)
-{
-    uint64_t held = atomic_load_explicit(&l->word, memory_order_relaxed);
-    do {
-        if (held == 0) {
-            return FMP_OVER_RELEASE;
-        }
-    } while (!atomic_compare_exchange_weak(&l->word, &held, 0));
-    fmp_wake(fmp_low_half(&l->word), &l->sleepers, 1);
-    return FMP_OK;
-}
 
 int
 fmp_userlock_recover(struct fmp_userlock_shm *l, uint64_t tag, uint32_t *dead)

@@ -26,7 +26,8 @@
 struct fmp_userlock_shm {
     fmp_a64 word;     /* by whoever acquires (0 -> held) or releases (held -> 0) */
     fmp_a32 sleepers; /* by sleepers */
-    fmp_a32 reserved[5];
+    uint32_t robust;  /* by the creator, once: every hold is scoped */
+    fmp_a32 reserved[4];
 };
 
 /* The word that says: held by this process. */
@@ -49,11 +50,31 @@ fmp_userlock_try(struct fmp_userlock_shm *l, uint64_t tag, struct fmp_wait *w)
 }
 
 /* FMP_OK, or FMP_OVER_RELEASE when it is free. */
-int fmp_userlock_release(struct fmp_userlock_shm *l);
+static inline int
+fmp_userlock_release(struct fmp_userlock_shm *l)
+{
+    uint64_t held = atomic_load_explicit(&l->word, memory_order_relaxed);
+    do {
+        if (held == 0) {
+            return FMP_OVER_RELEASE;
+        }
+    } while (!atomic_compare_exchange_weak(&l->word, &held, 0));
+    if (atomic_load(&l->sleepers) != 0) {
+        fmp_wake(fmp_low_half(&l->word), &l->sleepers, 1);
+    }
+    return FMP_OK;
+}
 
 /* For a waiter at its tick: when the hold is scoped and its holder is dead, takes it over as
  * `tag`. FMP_OWNER_DIED (held now; *dead is the pid) or FMP_AGAIN. Exactly one waiter wins. */
 int fmp_userlock_recover(struct fmp_userlock_shm *l, uint64_t tag, uint32_t *dead);
+
+/* Whether a process that calls itself `tag` (scoped or not) holds it. */
+static inline bool
+fmp_userlock_held_as(struct fmp_userlock_shm *l, uint64_t tag)
+{
+    return ((atomic_load(&l->word) ^ tag) & ~FMP_USERLOCK_SCOPED) == 0;
+}
 
 static inline bool
 fmp_userlock_held(struct fmp_userlock_shm *l)
