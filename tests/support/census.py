@@ -176,7 +176,10 @@ def leaks(before):
             if identity not in before.fds and _is_segment(identity)
         ]
     for name, text in now.shm.items():
-        if name not in before.shm and not _mapped_by_a_stranger(name):
+        if name in before.shm or _mapped_by_a_stranger(name):
+            continue
+        # A stranger's semaphore may have gone, and so its mapping, while we looked for the latter.
+        if os.path.exists(f"{SHM}/{name}"):
             found.append(text + " (nobody else has it mapped)")
     return found
 
