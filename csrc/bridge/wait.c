@@ -82,7 +82,9 @@ sleep_and_try(const struct fmp_waiter *waiter, struct fmp_wait *w, int64_t deadl
         if (ns == 0) {
             return FMP_TIMEOUT;
         }
-        rc = fmp_wait_sleep(w, ns);
+        /* With a lock busy the try itself has waited, as long as a tick. */
+        bool lock_was_busy = w->word == NULL && w->fd < 0;
+        rc = lock_was_busy ? FMP_TIMEOUT : fmp_wait_sleep(w, ns);
         if (rc == FMP_TIMEOUT) {
             ticks++;
             if (waiter->tick != NULL) {
