@@ -9,6 +9,7 @@
 static struct PyModuleDef core_def;
 
 static int (*const add_objects[])(PyObject *) = {
+    fmp_add_popen,
     fmp_add_guard,
     fmp_add_lock,
     fmp_add_semaphore,

@@ -189,7 +189,7 @@ class Process(_Interruptible, _original.Process):
 class ForkProcess(_Interruptible, _original.ForkProcess):
     @staticmethod
     def _Popen(process_obj):
-        from .popen_fork import Popen
+        from .launch_fork import Popen
 
         return Popen(process_obj)
 
@@ -197,7 +197,7 @@ class ForkProcess(_Interruptible, _original.ForkProcess):
 class SpawnProcess(_Interruptible, _original.SpawnProcess):
     @staticmethod
     def _Popen(process_obj):
-        from .popen_spawn_posix import Popen
+        from .launch_spawn import Popen
 
         return Popen(process_obj)
 
@@ -205,7 +205,7 @@ class SpawnProcess(_Interruptible, _original.SpawnProcess):
 class ForkServerProcess(_Interruptible, _original.ForkServerProcess):
     @staticmethod
     def _Popen(process_obj):
-        from .popen_forkserver import Popen
+        from .launch_forkserver import Popen
 
         return Popen(process_obj)
 

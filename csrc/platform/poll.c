@@ -9,6 +9,8 @@
 #include "base/status.h"
 #include "platform/clock.h"
 
+_Static_assert(FMP_POLL_IN == POLLIN && FMP_POLL_OUT == POLLOUT, "poll.h repeats <poll.h>");
+
 int
 fmp_poll_one(int fd, short events, int64_t ns)
 {

@@ -4,6 +4,10 @@
 
 #include <stdint.h>
 
+/* poll's events, for the floors above, which do not include <poll.h>. */
+#define FMP_POLL_IN 1
+#define FMP_POLL_OUT 4
+
 /* Waits until one of `events` (or HUP, ERR) holds for fd, at most `ns`. FMP_OK, FMP_TIMEOUT,
  * -EINTR, or -errno (-EBADF for a closed descriptor). */
 int fmp_poll_one(int fd, short events, int64_t ns);

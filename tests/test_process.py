@@ -1,0 +1,346 @@
+"""Process: what it does is what the stdlib's does, shown by running the same script on both.
+
+A script prints what it sees; `same(script, start_method)` runs it with the stdlib's multiprocessing
+and with fastmp as `mp`, compares output and exit code, and returns the output. Waiting, signals
+and leaks have files of their own: test_process_wait.py, test_process_signals.py.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+HEADER = """\
+import os, signal, sys, threading, time
+import {module} as mp
+
+def say(*words):
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())
+
+def complaint(call, *args, **kwargs):
+    try:
+        return "no error: %r" % (call(*args, **kwargs),)
+    except Exception as e:
+        return "%s: %s" % (type(e).__name__, e)
+
+"""
+
+
+def run_script(path, module, body, method):
+    """Runs the script with `mp` being the module; (exit code, output, errors)."""
+    path.write_text(HEADER.format(module=module) + textwrap.dedent(body))
+    done = subprocess.run(
+        [sys.executable, str(path), method],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": ""},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def without_numbers(text):
+    """Pids and descriptors differ from run to run, and so do the lines of a library's frames."""
+    text = re.sub(r'File "[^"]*/(multiprocessing|fastmp)/\w+.py", line \d+, in .*\n.*\n', "", text)
+    return re.sub(r"\b(pid|parent)=\d+", r"\1=N", text)
+
+
+@pytest.fixture
+def same(tmp_path, start_method):
+    """same(script): the output of the script, which is the same with the stdlib and fastmp."""
+
+    def check(body, ordered=True):
+        results = []
+        for module in ("multiprocessing", "fastmp"):
+            # One path for both, because tracebacks name it.
+            code, out, errors = run_script(tmp_path / "script.py", module, body, start_method)
+            lines = without_numbers(out).splitlines()
+            lines = lines if ordered else sorted(lines)
+            results.append((code, "\n".join(lines), without_numbers(errors)))
+        assert results[1] == results[0]
+        return results[1][1]
+
+    return check
+
+
+def test_exit_codes(same):
+    out = same(
+        """
+        def fail(): raise ValueError("a failure")
+        def die(signum): os.kill(os.getpid(), signum); time.sleep(60)
+        def fail_late(): threading.Thread(target=time.sleep, args=(0.05,)).start()
+
+        CASES = [(str,), (sys.exit,), (sys.exit, 0), (sys.exit, 3), (sys.exit, -1), (sys.exit, 256),
+                 (sys.exit, None), (sys.exit, True), (sys.exit, "a text"), (sys.exit, (1, 2)),
+                 (fail,), (os._exit, 5), (os.abort,), (die, 9), (die, 15), (die, 10), (fail_late,)]
+
+        if __name__ == "__main__":
+            ctx = mp.get_context(sys.argv[1])
+            for target, *args in CASES:
+                p = ctx.Process(target=target, args=args, name="child")
+                p.start()
+                p.join()
+                say(target.__name__, args, p.exitcode, p)
+        """
+    )
+    assert "fail [] 1 " in out and "die [9] -9 " in out and "exit [3] 3 " in out
+    assert len(out.splitlines()) == 17
+
+
+def test_states_and_attributes(same):
+    out = same(
+        """
+        if __name__ == "__main__":
+            ctx = mp.get_context(sys.argv[1])
+            p = ctx.Process(target=len, args=([1, 2],), name="named", daemon=True)
+            p.name = "renamed"
+            p.authkey = b"secret"
+            say("join before start", complaint(p.join))
+            say(p, p.pid, p.exitcode, p.is_alive(), complaint(lambda: p.sentinel))
+            say(p in mp.active_children(), complaint(p.terminate), complaint(p.run))
+            p.start()
+            say(p.pid == p.ident == p._popen.pid, type(p.sentinel), p.name, p.daemon, p.authkey)
+            say("daemon while it runs", complaint(setattr, p, "daemon", False))
+            say("second start", complaint(p.start))
+            p.join()
+            say(p, p.exitcode, p.is_alive(), p in mp.active_children(), p.join(), p.join(0))
+            say("third start", complaint(p.start))
+            say(p.terminate(), p.kill(), p.exitcode)
+            p.close()
+            say(p, p.close())
+            for name in ("pid", "ident", "exitcode", "sentinel"):
+                say(name, "after close", complaint(getattr, p, name))
+            for name in ("start", "join", "is_alive", "terminate", "kill"):
+                say(name, "after close", complaint(getattr(p, name)))
+            say(complaint(ctx.Process, "a group"), complaint(setattr, p, "name", 5))
+            say(complaint(ctx.Process, target=str, args=5), complaint(ctx.Process, daemon=[]))
+            fresh = ctx.Process()
+            say(fresh.close(), complaint(fresh.start), fresh)
+        """
+    )
+    assert "second start AssertionError: cannot start a process twice" in out
+    assert "start after close ValueError: process object is closed" in out
+
+
+def test_misuse(same):
+    same(
+        """
+        def in_a_child(method, daemon):
+            ctx = mp.get_context(method)
+            child = ctx.Process(target=str)
+            say("child of a child, daemon", daemon, complaint(child.start))
+            if not daemon:
+                child.join()
+                say(child)
+
+        def with_the_parents(p):
+            for name in ("start", "join", "is_alive"):
+                say(name, complaint(getattr(p, name)))
+            say(p, p.exitcode)
+
+        if __name__ == "__main__":
+            ctx = mp.get_context(sys.argv[1])
+            p = ctx.Process(target=time.sleep, args=(60,))
+            p.start()
+            say("close", complaint(p.close))
+            if sys.argv[1] == "fork":
+                q = ctx.Process(target=with_the_parents, args=(p,))
+                q.start()
+                q.join()
+            p.kill()
+            p.join()
+            for daemon in (False, True):
+                q = ctx.Process(target=in_a_child, args=(sys.argv[1], daemon), daemon=daemon)
+                q.start()
+                q.join()
+                say(q.exitcode)
+            if sys.argv[1] != "fork":
+                unpicklable = ctx.Process(target=lambda: None)
+                say(complaint(unpicklable.start).split(":")[0], unpicklable)
+                say(unpicklable in mp.active_children())
+        """
+    )
+
+
+def test_inside_a_child(same):
+    out = same(
+        """
+        def look(authkey, parent_pid):
+            me, parent = mp.current_process(), mp.parent_process()
+            say(me.name, me.daemon, me.authkey == authkey, me.pid == os.getpid(), me.exitcode)
+            say(me, me.is_alive(), mp.active_children())
+            say(parent.name, parent.pid == parent_pid, parent.is_alive(), parent)
+            say(complaint(parent.join, 0.01), complaint(lambda: parent.sentinel >= 0))
+            say(repr(sys.stdin.read()), threading.main_thread().native_id == threading.get_native_id())
+            say(mp.get_start_method(), os.environ["X"], [t.name for t in threading.enumerate()])
+
+        if __name__ == "__main__":
+            mp.set_start_method(sys.argv[1])
+            os.environ["X"] = "here"
+            say(mp.parent_process(), mp.current_process().name, mp.current_process())
+            p = mp.Process(target=look, args=(bytes(mp.current_process().authkey), os.getpid()),
+                           name="a child")
+            p.start()
+            p.join()
+            say(p)
+        """
+    )
+    assert "a child False True True None" in out and "MainProcess True True" in out
+
+
+def test_subclasses(same):
+    out = same(
+        """
+        class Adder(mp.Process):
+            def __init__(self, a, b):
+                super().__init__()
+                self.a, self.b = a, b
+
+            def run(self):
+                say(self.a + self.b, self.name)
+                super().run()
+
+        class Loud(mp.get_context(sys.argv[1]).Process):
+            def _bootstrap(self, *args, **kwargs):
+                say("bootstrap")
+                return super()._bootstrap(*args, **kwargs)
+
+        if __name__ == "__main__":
+            mp.set_start_method(sys.argv[1])
+            for p in Adder(2, 3), Loud(target=say, args=("run",), kwargs={}):
+                p.start()
+                p.join()
+                say(p)
+        """
+    )
+    assert "5 Adder-1" in out and "bootstrap\nrun\n" in out
+
+
+def test_flush_and_exit_handlers(same):
+    """Nothing is printed twice; the finalizers and atexit handlers that the Python runs, run."""
+    out = same(
+        """
+        import atexit
+
+        def work():
+            from multiprocessing import util
+            atexit.register(say, "atexit of the child")
+            util.Finalize(None, say, args=("a finalizer",), exitpriority=5)
+            threading.Thread(target=lambda: (time.sleep(0.1), say("a thread"))).start()
+            sys.stdout.write("buffered in the child")
+
+        if __name__ == "__main__":
+            ctx = mp.get_context(sys.argv[1])
+            sys.stdout.write("buffered in the parent. ")
+            atexit.register(say, "atexit of the parent")
+            p = ctx.Process(target=work)
+            p.start()
+            p.join()
+            say(p.exitcode)
+        """
+    )
+    assert out.count("buffered in the parent") == 1 and "a thread" in out and "a finalizer" in out
+    if sys.version_info >= (3, 13):
+        assert "atexit of the child" in out
+
+
+def test_the_end_of_the_parent(same):
+    """At exit a daemon is terminated and any other child is joined, also one of a child."""
+    out = same(
+        """
+        def work(method, depth):
+            if depth:
+                ctx = mp.get_context(method)
+                ctx.Process(target=work, args=(method, depth - 1)).start()
+            time.sleep(0.1)
+            say("work done at depth", depth)
+
+        def daemon(ready):
+            signal.signal(signal.SIGTERM, lambda *a: (say("daemon terminated"), os._exit(1)))
+            ready.send("daemon runs")
+            for _ in range(600):  # a signal just before the sleep is noticed only after it
+                time.sleep(0.1)
+            say("never")
+
+        if __name__ == "__main__":
+            ctx = mp.get_context(sys.argv[1])
+            r, w = ctx.Pipe(False)
+            ctx.Process(target=daemon, args=(w,), daemon=True).start()
+            say(r.recv())
+            ctx.Process(target=work, args=(sys.argv[1], 1)).start()
+            say("the end")
+        """,
+        ordered=False,
+    )
+    assert out.splitlines() == [
+        "daemon runs",
+        "daemon terminated",
+        "the end",
+        "work done at depth 0",
+        "work done at depth 1",
+    ]
+
+
+def test_broken_standard_streams(same):
+    same(
+        """
+        import io
+
+        def work(): say("works")
+
+        if __name__ == "__main__":
+            ctx = mp.get_context(sys.argv[1])
+            closed = io.StringIO()
+            closed.close()
+            for stream in closed, None:
+                for name in "stdout", "stderr", "stdin":
+                    kept = getattr(sys, name)
+                    setattr(sys, name, stream)
+                    p = ctx.Process(target=work)
+                    p.start()
+                    p.join()
+                    setattr(sys, name, kept)
+                    say(name, p.exitcode)
+        """
+    )
+
+
+def test_fork_warns_of_threads_as_the_stdlib_does(tmp_path):
+    body = """
+        import warnings
+        if __name__ == "__main__":
+            thread = threading.Thread(target=time.sleep, args=(0.5,))
+            thread.start()
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                p = mp.get_context("fork").Process(target=str)
+                p.start()
+                p.join()
+            say(p.exitcode, [(w.category.__name__, str(w.message).split("pid=")[0]) for w in caught])
+        """
+    results = [
+        run_script(tmp_path / "script.py", module, body, "fork")
+        for module in ("multiprocessing", "fastmp")
+    ]
+    assert results[0] == results[1]
+    assert ("DeprecationWarning" in results[1][1]) == (sys.version_info >= (3, 12))
+
+
+def test_no_module_of_fastmp_is_loaded_needlessly(tmp_path):
+    """Starting a process by fork brings neither the fork server nor spawn."""
+    body = """
+        if __name__ == "__main__":
+            p = mp.get_context("fork").Process(target=str)
+            p.start()
+            p.join()
+            say(sorted(m for m in sys.modules if "launch" in m or "popen" in m))
+        """
+    _, out, _ = run_script(tmp_path / "script.py", "fastmp", body, "fork")
+    assert out == "['fastmp._std.popen_fork', 'fastmp.launch_fork', 'multiprocessing.popen_fork']\n"
