@@ -178,7 +178,8 @@ def test_inside_a_child(same):
             say(me, me.is_alive(), mp.active_children())
             say(parent.name, parent.pid == parent_pid, parent.is_alive(), parent)
             say(complaint(parent.join, 0.01), complaint(lambda: parent.sentinel >= 0))
-            say(repr(sys.stdin.read()), threading.main_thread().native_id == threading.get_native_id())
+            main_thread = threading.main_thread()
+            say(repr(sys.stdin.read()), main_thread.native_id == threading.get_native_id())
             say(mp.get_start_method(), os.environ["X"], [t.name for t in threading.enumerate()])
 
         if __name__ == "__main__":
@@ -323,7 +324,9 @@ def test_fork_warns_of_threads_as_the_stdlib_does(tmp_path):
                 p = mp.get_context("fork").Process(target=str)
                 p.start()
                 p.join()
-            say(p.exitcode, [(w.category.__name__, str(w.message).split("pid=")[0]) for w in caught])
+            say(p.exitcode)
+            for w in caught:
+                say(w.category.__name__, str(w.message).split("pid=")[0])
         """
     results = [
         run_script(tmp_path / "script.py", module, body, "fork")

@@ -1,4 +1,4 @@
-"""What the children of tests/test_process*.py run: importable without pytest, so that it is quick."""
+"""What the children of tests/test_process*.py run: importable without pytest, and quick."""
 
 import os
 import signal
