@@ -13,6 +13,7 @@ static int (*const add_objects[])(PyObject *) = {
     fmp_add_guard,
     fmp_add_lock,
     fmp_add_semaphore,
+    fmp_add_condition,
     fmp_add_event,
     fmp_add_queue,
     fmp_add_simple_queue,

@@ -35,6 +35,7 @@ int fmp_add_popen(PyObject *module);
 int fmp_add_guard(PyObject *module);
 int fmp_add_lock(PyObject *module);
 int fmp_add_semaphore(PyObject *module);
+int fmp_add_condition(PyObject *module);
 int fmp_add_event(PyObject *module);
 int fmp_add_queue(PyObject *module);
 int fmp_add_simple_queue(PyObject *module);

@@ -95,8 +95,53 @@ class RLock(SemLock, _std.synchronize.RLock):
     abandoned = Lock.abandoned
 
 
-class Condition(_std.synchronize.Condition):
-    pass
+class _Count:
+    """One of the semaphores by which the stdlib's Condition counts its waiters, to be looked at."""
+
+    def __init__(self, value):
+        self._value = value
+        self._semlock = self
+
+    def get_value(self):
+        return self._value()
+
+    _get_value = get_value
+
+
+class Condition(_core.Condition, _std.synchronize.Condition):
+    """What to wait for under a lock: *lock*, or an RLock of its own.
+
+    ``notify(n)`` wakes the *n* that have waited longest and are alive, and waits for nobody.  With
+    more than 64 waiters it may wake more than *n*, as ``threading`` allows.
+    """
+
+    def __init__(self, lock=None, *, ctx):
+        self._lock = lock or ctx.RLock()
+        self._create()
+        self._is_fork_ctx = _uses_fork(ctx)
+        self._make_methods()
+
+    def _make_methods(self):
+        self._bind(self._lock)
+
+    def __getstate__(self):
+        return self._lock, _slot_for_child(self, self)
+
+    def __setstate__(self, state):
+        self._lock, slot = state
+        _attach(self, slot)
+        self._is_fork_ctx = False
+        self._make_methods()
+
+    @property
+    def _sleeping_count(self):
+        return _Count(self._waiting)
+
+    @property
+    def _woken_count(self):
+        return _Count(lambda: 0)
+
+    _wait_semaphore = _woken_count
 
 
 class Event(_core.Event, _std.synchronize.Event):

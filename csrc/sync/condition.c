@@ -1,0 +1,172 @@
+/* condition.c - the table of waiters of a condition; see condition.h.
+ *
+ * Owns nothing. A kill
+ *   - of a sleeper leaves its place taken: notify() finds that nobody woke and its owner is dead,
+ *     and an arrival that finds no place looks for the dead;
+ *   - between taking a place and filling its word: the same, with an empty word;
+ *   - in notify(), between the word and the wake: that waiter's tick sees the word.
+ */
+#include "sync/condition.h"
+
+#include <limits.h>
+
+#include "base/status.h"
+#include "platform/futex.h"
+#include "platform/process.h"
+
+#define WAITING 1u
+#define NOTIFIED 2u
+#define STATE 3u
+
+static void
+free_place(struct fmp_condition_shm *c, int i, fmp_who owner)
+{
+    atomic_store(&c->word[i], 0);
+    atomic_compare_exchange_strong(&c->who[i], &owner, 0);
+}
+
+static int
+take_place(struct fmp_condition_shm *c, fmp_who me)
+{
+    for (int i = 0; i < FMP_CONDITION_PLACES; i++) {
+        fmp_who nobody = 0;
+        if (atomic_load_explicit(&c->who[i], memory_order_relaxed) == 0
+            && atomic_compare_exchange_strong(&c->who[i], &nobody, me)) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+static void
+free_places_of_the_dead(struct fmp_condition_shm *c, fmp_who me)
+{
+    for (int i = 0; i < FMP_CONDITION_PLACES; i++) {
+        fmp_who owner = atomic_load(&c->who[i]);
+        if (owner != 0 && owner != me && !fmp_who_alive(owner)) {
+            free_place(c, i, owner);
+        }
+    }
+}
+
+void
+fmp_condition_arrive(struct fmp_condition_shm *c, struct fmp_condition_place *place)
+{
+    fmp_who me = fmp_who_am_i();
+    place->index = -1;
+    if (atomic_load(&c->crowd) == 0) {
+        place->index = take_place(c, me);
+        if (place->index < 0) {
+            free_places_of_the_dead(c, me);
+            place->index = take_place(c, me);
+        }
+    }
+    if (place->index < 0) {
+        place->word = atomic_load(&c->generation);
+        atomic_fetch_add(&c->crowd, 1);
+        return;
+    }
+    place->word = atomic_fetch_add(&c->arrivals, 1) << 2 | WAITING;
+    atomic_store(&c->word[place->index], place->word);
+}
+
+int
+fmp_condition_try(struct fmp_condition_shm *c, const struct fmp_condition_place *place,
+                  struct fmp_wait *w)
+{
+    fmp_a32 *word = place->index < 0 ? &c->generation : &c->word[place->index];
+    if (atomic_load(word) != place->word) {
+        return FMP_OK;
+    }
+    fmp_wait_on_word(w, word, place->word, &c->sleepers);
+    return FMP_AGAIN;
+}
+
+static bool
+leave_crowd(struct fmp_condition_shm *c, uint32_t generation)
+{
+    if (atomic_load(&c->generation) != generation) {
+        return true;
+    }
+    uint32_t crowd = atomic_load(&c->crowd);
+    while (crowd > 0 && !atomic_compare_exchange_weak(&c->crowd, &crowd, crowd - 1)) {
+    }
+    return false;
+}
+
+bool
+fmp_condition_leave(struct fmp_condition_shm *c, const struct fmp_condition_place *place)
+{
+    if (place->index < 0) {
+        return leave_crowd(c, place->word);
+    }
+    uint32_t found = place->word;
+    bool notified = !atomic_compare_exchange_strong(&c->word[place->index], &found, 0);
+    /* Anything but our own arrival means that we were taken for dead: the place is another's. */
+    if (found != 0 && found >> 2 == place->word >> 2) {
+        free_place(c, place->index, fmp_who_am_i());
+    }
+    return notified;
+}
+
+/* The place of the one that has waited longest, or -1. */
+static int
+find_oldest(struct fmp_condition_shm *c, uint32_t *oldest)
+{
+    int place = -1;
+    for (int i = 0; i < FMP_CONDITION_PLACES; i++) {
+        uint32_t word = atomic_load(&c->word[i]);
+        /* Orders wrap at 30 bits: older is a negative difference, not a smaller number. */
+        if ((word & STATE) == WAITING && (place < 0 || (int32_t)(word - *oldest) < 0)) {
+            place = i;
+            *oldest = word;
+        }
+    }
+    return place;
+}
+
+/* Whether it reached somebody who lives. */
+static bool
+notify_place(struct fmp_condition_shm *c, int i, uint32_t word)
+{
+    fmp_who owner = atomic_load(&c->who[i]);
+    if (!atomic_compare_exchange_strong(&c->word[i], &word, (word & ~STATE) | NOTIFIED)) {
+        return false; /* it has left, or another notify() was faster */
+    }
+    /* The kernel knows who sleeps; only for one that does not, it takes a look at the process. */
+    if (fmp_futex_wake(&c->word[i], 1) > 0 || owner == fmp_who_am_i() || fmp_who_alive(owner)) {
+        return true;
+    }
+    free_place(c, i, owner);
+    return false;
+}
+
+void
+fmp_condition_notify(struct fmp_condition_shm *c, uint64_t count)
+{
+    while (count > 0) {
+        uint32_t word = 0;
+        int i = find_oldest(c, &word);
+        if (i < 0) {
+            break;
+        }
+        if (notify_place(c, i, word)) {
+            count--;
+        }
+    }
+    if (count > 0 && atomic_load(&c->crowd) > 0) {
+        atomic_store(&c->crowd, 0);
+        atomic_fetch_add(&c->generation, 1);
+        fmp_wake(&c->generation, &c->sleepers, INT_MAX);
+    }
+}
+
+uint32_t
+fmp_condition_waiting(struct fmp_condition_shm *c)
+{
+    uint32_t waiting = atomic_load(&c->crowd);
+    for (int i = 0; i < FMP_CONDITION_PLACES; i++) {
+        waiting += (atomic_load(&c->word[i]) & STATE) == WAITING;
+    }
+    return waiting;
+}
