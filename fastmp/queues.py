@@ -4,6 +4,8 @@ The classes of these names are native; a subclass of one is the stdlib's, in Pyt
 connections and locks, for code that reaches into a queue's inner life (concurrent.futures, loky).
 """
 
+import functools
+
 from . import _core, _std
 from ._handles import check_start_method
 
@@ -11,10 +13,11 @@ _SEM_VALUE_MAX = _std.synchronize.SEM_VALUE_MAX
 
 
 class _End:
-    """What ``queue._reader`` and ``queue._writer`` are asked for by code that knows a pipe there."""
+    """What ``queue._reader`` and ``queue._writer`` are to code that knows a pipe there."""
 
-    def __init__(self, queue):
+    def __init__(self, queue, name):
         self._queue = queue
+        self._name = name
 
     def fileno(self):
         """A descriptor that is readable exactly when something is in the queue."""
@@ -42,10 +45,11 @@ class _End:
 
     @property
     def closed(self):
-        return self._queue._closed
+        return self._queue._closed or self._name in self._queue._closed_ends
 
     def close(self):
-        self._queue.close()
+        """Close this end alone: a pool's worker closes the one that it does not use."""
+        self._queue._closed_ends.add(self._name)
 
 
 def _rebuild(public, ring, bell, state):
@@ -61,17 +65,24 @@ class _Native:
     def _remember(self, ctx):
         self._is_fork_ctx = ctx.get_start_method() == "fork"
 
+    @functools.cached_property
+    def _closed_ends(self):
+        return set()
+
     @property
     def _reader(self):
-        return _End(self)
+        return _End(self, "reader")
 
-    _writer = _reader
+    @property
+    def _writer(self):
+        return _End(self, "writer")
 
     def __reduce__(self):
         check_start_method(self, self._is_fork_ctx)
         ring, bell = self._share()
         dup = _std.reduction.DupFd
-        return _rebuild, (self._public, dup(ring), dup(bell), dict(self.__dict__))
+        state = {name: value for name, value in self.__dict__.items() if name != "_closed_ends"}
+        return _rebuild, (self._public, dup(ring), dup(bell), state)
 
 
 class Queue(_std.queues.Queue):

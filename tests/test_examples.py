@@ -72,7 +72,10 @@ def runs_of(script, changed, method):
 
     def env(path):
         return environment(
-            FASTMP_TEST_SLEEP=SLEEP, FASTMP_TEST_SCRIPT=str(path), FASTMP_TEST_METHOD=method
+            FASTMP_TEST_LINES="1",
+            FASTMP_TEST_SLEEP=SLEEP,
+            FASTMP_TEST_SCRIPT=str(path),
+            FASTMP_TEST_METHOD=method,
         )
 
     return {
