@@ -89,33 +89,46 @@ CASE(a_slot_that_a_fork_copied_is_not_used_again)
     }
 }
 
-struct child_slots {
+#define OWN 20
+
+struct family {
     struct fmp_slot of_parent;
-    uint64_t *seen;
+    fmp_a32 *stage; /* shared: 1 when the child has its slots, 2 when the parent has */
 };
 
 static void
-child_writes(void *arg)
+child_slots(void *arg)
 {
-    struct child_slots *c = arg;
-    *(uint64_t *)fmp_slot_at(&c->of_parent) = 42; /* the same memory as the parent's */
-    for (int i = 0; i < 20; i++) {
-        struct fmp_slot own = new_slot(64);
-        memset(fmp_slot_at(&own), 0xff, 64); /* must not be the parent's next slots */
+    struct family *f = arg;
+    struct fmp_slot own[OWN];
+    *(uint64_t *)fmp_slot_at(&f->of_parent) = 42; /* the same memory as the parent's */
+    for (int i = 0; i < OWN; i++) {
+        own[i] = new_slot(64);
+        memset(fmp_slot_at(&own[i]), 0xcc, 64);
+    }
+    atomic_store(f->stage, 1);
+    while (atomic_load(f->stage) != 2) {
+        check_sleep_ms(1);
+    }
+    for (int i = 0; i < OWN; i++) {
+        CHECK_EQ(*(uint8_t *)fmp_slot_at(&own[i]), 0xcc); /* not one of the parent's */
     }
 }
 
 CASE(a_child_shares_what_was_and_cuts_from_its_own_slab)
 {
-    struct child_slots c = {.of_parent = new_slot(64)};
-    check_reap(check_fork(child_writes, &c));
-    CHECK_EQ(*(uint64_t *)fmp_slot_at(&c.of_parent), 42);
-    for (int i = 0; i < 20; i++) {
-        struct fmp_slot slot = new_slot(64);
-        uint8_t *bytes = fmp_slot_at(&slot);
-        bytes[0]++;
-        CHECK_EQ(bytes[0], 1);
+    struct family f = {.of_parent = new_slot(64), .stage = shared_zeros(sizeof(fmp_a32))};
+    pid_t pid = check_fork(child_slots, &f);
+    while (atomic_load(f.stage) != 1) {
+        check_sleep_ms(1);
     }
+    CHECK_EQ(*(uint64_t *)fmp_slot_at(&f.of_parent), 42);
+    for (int i = 0; i < OWN; i++) {
+        struct fmp_slot slot = new_slot(64);
+        memset(fmp_slot_at(&slot), 0xee, 64);
+    }
+    atomic_store(f.stage, 2);
+    check_reap(pid);
 }
 
 CASE(attaching_gives_the_same_memory_once)

@@ -281,6 +281,26 @@ CASE(semaphore_lets_in_as_many_as_it_has_units)
     CHECK_EQ(atomic_load(&room->semaphore.sleepers), 0);
 }
 
+static void
+release_unit(void *arg)
+{
+    struct room *room = arg;
+    while (atomic_load(&room->semaphore.sleepers) == 0) {
+        check_sleep_ms(1);
+    }
+    check_sleep_ms(20);
+    CHECK_EQ(fmp_semaphore_release(&room->semaphore), FMP_OK);
+}
+
+CASE(semaphore_wakes_who_sleeps)
+{
+    struct room *room = new_room(1);
+    CHECK_EQ(wait_for(try_unit, room, FMP_NEVER), FMP_OK);
+    pid_t pid = check_fork(release_unit, room);
+    CHECK_EQ(wait_for(try_unit, room, FMP_NEVER), FMP_OK);
+    check_reap(pid);
+}
+
 /* --- sleeping and waking --------------------------------------------------------------------- */
 
 struct turn {
