@@ -13,35 +13,12 @@
 #include "bridge/args.h"
 #include "bridge/wait.h"
 #include "module.h"
+#include "objects/lock_access.h"
 #include "objects/slots.h"
 #include "platform/clock.h"
 #include "sync/userlock.h"
 
-typedef struct {
-    PyObject_HEAD
-    struct fmp_slot slot;
-    struct fmp_userlock_shm *shm; /* in the slot */
-    struct fmp_spin spin;
-    bool recursive;
-    bool robust;         /* as in shm: every hold is scoped */
-    bool abandoned;      /* the current hold was taken over from a dead process */
-    unsigned long owner; /* thread that holds it, while count > 0 */
-    uint32_t generation; /* of forks, when it was acquired: a child holds nothing */
-    int count;
-    int64_t looked; /* when an acquire() that does not wait last looked for a dead holder */
-} LockObject;
-
-static inline int
-count_of(const LockObject *self)
-{
-    return self->generation == fmp_fork_generation() ? self->count : 0;
-}
-
-static inline bool
-owned_by(const LockObject *self, unsigned long thread)
-{
-    return count_of(self) > 0 && self->owner == thread;
-}
+typedef struct fmp_lock_object LockObject;
 
 /* --- acquire -------------------------------------------------------------------------------- */
 
@@ -116,7 +93,7 @@ static inline int
 acquire(LockObject *self, int64_t deadline, bool scoped)
 {
     unsigned long thread = PyThread_get_thread_ident();
-    if (self->recursive && owned_by(self, thread)) {
+    if (self->recursive && fmp_lock_owned_by(self, thread)) {
         self->count++;
         return 1;
     }
@@ -179,7 +156,7 @@ static PyObject *
 lock_release(LockObject *self, PyObject *Py_UNUSED(ignored))
 {
     if (self->recursive) {
-        if (!owned_by(self, PyThread_get_thread_ident())) {
+        if (!fmp_lock_owned_by(self, PyThread_get_thread_ident())) {
             PyErr_SetString(PyExc_AssertionError,
                             "attempt to release recursive lock not owned by thread");
             return NULL;
@@ -203,6 +180,20 @@ lock_exit(LockObject *self, PyObject *const *Py_UNUSED(args), Py_ssize_t Py_UNUS
     return lock_release(self, NULL);
 }
 
+int
+fmp_lock_enter(struct fmp_lock_object *lock)
+{
+    return acquire(lock, FMP_NEVER, true) < 0 ? -1 : 0;
+}
+
+int
+fmp_lock_leave(struct fmp_lock_object *lock)
+{
+    PyObject *none = lock_release(lock, NULL);
+    Py_XDECREF(none);
+    return none != NULL ? 0 : -1;
+}
+
 /* --- for Condition ---------------------------------------------------------------------------- */
 
 bool
@@ -210,7 +201,7 @@ fmp_lock_is_mine(PyObject *lock)
 {
     /* A Lock may have been released, and acquired again, by others: the word knows. */
     LockObject *self = (LockObject *)lock;
-    return owned_by(self, PyThread_get_thread_ident())
+    return fmp_lock_owned_by(self, PyThread_get_thread_ident())
         && fmp_userlock_held_as(self->shm, fmp_userlock_tag(true));
 }
 
@@ -268,7 +259,7 @@ lock_is_mine(LockObject *self, PyObject *Py_UNUSED(ignored))
 static PyObject *
 lock_count(LockObject *self, PyObject *Py_UNUSED(ignored))
 {
-    return PyLong_FromLong(count_of(self));
+    return PyLong_FromLong(fmp_lock_count(self));
 }
 
 static PyObject *
