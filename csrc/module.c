@@ -13,6 +13,8 @@ static int (*const add_objects[])(PyObject *) = {
     fmp_add_guard,
     fmp_add_lock,
     fmp_add_semaphore,
+    fmp_add_block,
+    fmp_add_synced,
     fmp_add_condition,
     fmp_add_event,
     fmp_add_queue,
@@ -83,6 +85,7 @@ core_traverse(PyObject *module, visitproc visit, void *arg)
     struct fmp_state *state = fmp_state_of(module);
     Py_VISIT(state->queue_empty);
     Py_VISIT(state->queue_full);
+    Py_VISIT(state->array_iterator);
     return fmp_codec_traverse(&state->codec, visit, arg);
 }
 
@@ -92,6 +95,7 @@ core_clear(PyObject *module)
     struct fmp_state *state = fmp_state_of(module);
     Py_CLEAR(state->queue_empty);
     Py_CLEAR(state->queue_full);
+    Py_CLEAR(state->array_iterator);
     fmp_codec_clear(&state->codec);
     return 0;
 }

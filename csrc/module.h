@@ -15,6 +15,7 @@ struct fmp_state {
     struct fmp_codec codec;
     PyObject *queue_empty; /* queue.Empty */
     PyObject *queue_full;  /* queue.Full */
+    PyTypeObject *array_iterator;
 };
 
 static inline struct fmp_state *
@@ -37,6 +38,10 @@ int fmp_add_lock(PyObject *module);
 int fmp_add_semaphore(PyObject *module);
 int fmp_add_condition(PyObject *module);
 int fmp_add_event(PyObject *module);
+int fmp_add_block(PyObject *module);
+int fmp_add_synced(PyObject *module); /* and, on top of it, the next two */
+int fmp_add_value(PyObject *module, PyTypeObject *synced);
+int fmp_add_array(PyObject *module, PyTypeObject *synced);
 int fmp_add_queue(PyObject *module);
 int fmp_add_simple_queue(PyObject *module);
 

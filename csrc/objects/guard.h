@@ -13,6 +13,9 @@ struct fmp_guard {
     PyObject *leave;
 };
 
+/* Takes them from the lock. 0, or -1 with an exception. */
+int fmp_guard_bind(struct fmp_guard *self, PyObject *lock);
+
 int fmp_guard_traverse(struct fmp_guard *self, visitproc visit, void *arg);
 int fmp_guard_clear(struct fmp_guard *self);
 

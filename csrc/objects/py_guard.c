@@ -159,16 +159,22 @@ take_attribute(PyObject *lock, const char *name, bool required, PyObject **to)
     return 0;
 }
 
-static PyObject *
-guard_bind(struct fmp_guard *self, PyObject *lock)
+int
+fmp_guard_bind(struct fmp_guard *self, PyObject *lock)
 {
     if (take_attribute(lock, "acquire", true, &self->acquire) < 0
         || take_attribute(lock, "release", true, &self->release) < 0
         || take_attribute(lock, "__enter__", false, &self->enter) < 0
         || take_attribute(lock, "__exit__", false, &self->leave) < 0) {
-        return NULL;
+        return -1;
     }
-    Py_RETURN_NONE;
+    return 0;
+}
+
+static PyObject *
+guard_bind(struct fmp_guard *self, PyObject *lock)
+{
+    return fmp_guard_bind(self, lock) == 0 ? Py_NewRef(Py_None) : NULL;
 }
 
 int

@@ -1,0 +1,76 @@
+/* py_value.c - _core.Value: `.value` of a plain ctypes object, under its lock, in C.
+ *
+ * Owns nothing beyond synced.h. The item is written by one store under the lock: whoever is
+ * killed at any line leaves the old or the new value, and a lock that the next waiter recovers.
+ */
+#include "module.h"
+#include "objects/synced.h"
+
+static PyObject *
+value_get(struct fmp_synced *self, void *Py_UNUSED(closure))
+{
+    uint64_t raw;
+    if (fmp_synced_load(self, self->items.data, &raw) < 0) {
+        return NULL;
+    }
+    return self->items.type->box(raw);
+}
+
+static int
+value_set(struct fmp_synced *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    uint64_t raw;
+    if (value == NULL || !self->items.type->unbox(value, &raw)) {
+        return fmp_synced_set(self, "value", value);
+    }
+    return fmp_synced_store(self, self->items.data, raw);
+}
+
+/* `value` by its interned name, before the general lookup, which would find the descriptor below and
+ * cost more than the lock and the item together. */
+static PyObject *
+value_getattro(PyObject *self, PyObject *name)
+{
+    if (name == ((struct fmp_synced *)self)->value_name) {
+        return value_get((struct fmp_synced *)self, NULL);
+    }
+    return PyObject_GenericGetAttr(self, name);
+}
+
+static int
+value_setattro(PyObject *self, PyObject *name, PyObject *value)
+{
+    if (name == ((struct fmp_synced *)self)->value_name) {
+        return value_set((struct fmp_synced *)self, value, NULL);
+    }
+    return PyObject_GenericSetAttr(self, name, value);
+}
+
+static PyGetSetDef value_getset[] = {
+    {"value", (getter)value_get, (setter)value_set, "The value, read and written with the lock.",
+     NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot value_slots[] = {
+    {Py_tp_doc, "A plain ctypes object in shared memory, and its lock."},
+    {Py_tp_getset, value_getset},
+    {Py_tp_getattro, value_getattro},
+    {Py_tp_setattro, value_setattro},
+    {0, NULL},
+};
+
+static PyType_Spec value_spec = {
+    .name = "fastmp._core.Value",
+    .basicsize = sizeof(struct fmp_synced),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, /* GC: inherited */
+    .slots = value_slots,
+};
+
+int
+fmp_add_value(PyObject *module, PyTypeObject *synced)
+{
+    PyTypeObject *type = fmp_add_type(module, &value_spec, synced);
+    Py_XDECREF(type);
+    return type != NULL ? 0 : -1;
+}

@@ -1,0 +1,73 @@
+/* synced.h - what Value and Array have in common: a ctypes object, its memory, and its lock.
+ *
+ * Bound once, when made, and never changed: the object is of a plain ctypes type (or a plain array
+ * of one), does not own its memory (so that ctypes.resize() cannot move it), and the lock is
+ * _core.Lock or _core.RLock. For anything else fastmp.sharedctypes uses the stdlib's Python.
+ */
+#ifndef FMP_OBJECTS_SYNCED_H
+#define FMP_OBJECTS_SYNCED_H
+
+#include <Python.h>
+
+#include "module.h"
+#include "objects/guard.h"
+#include "objects/items.h"
+#include "objects/lock_access.h"
+
+struct fmp_synced {
+    struct fmp_guard guard; /* acquire, release and `with` are the lock's */
+    struct fmp_state *state;
+    PyObject *obj;                  /* the ctypes object; keeps the memory */
+    PyObject *lock;                 /* fastmp.synchronize's, as get_lock() gives it */
+    struct fmp_lock_object *native; /* the one inside it */
+    struct fmp_items items;         /* the memory of obj; one item for a Value */
+    PyObject *value_name;           /* "value", interned */
+};
+
+/* fmp_lock_leave() that keeps the exception which is set, unless the release raises. */
+int fmp_synced_leave(struct fmp_synced *self);
+
+/* obj.<name> and obj.<name> = value under the lock: ctypes does it, with its conversions and
+ * errors. */
+PyObject *fmp_synced_get(struct fmp_synced *self, const char *name);
+int fmp_synced_set(struct fmp_synced *self, const char *name, PyObject *value);
+
+/* Does it export a buffer that a lock guards? */
+bool fmp_buffered_check(PyObject *object);
+
+/* One item under a brief hold. An exception when the lock had to be waited for and that failed. */
+static inline int
+fmp_synced_load(struct fmp_synced *self, const void *at, uint64_t *raw)
+{
+    uint64_t tag;
+    enum fmp_brief brief = fmp_lock_brief_begin(self->native, &tag);
+    if (brief != FMP_BRIEF_BUSY) {
+        *raw = fmp_item_load(at, self->items.type->size);
+        fmp_lock_brief_end(self->native, brief, tag);
+        return 0;
+    }
+    if (fmp_lock_enter(self->native) < 0) {
+        return -1;
+    }
+    *raw = fmp_item_load(at, self->items.type->size);
+    return fmp_lock_leave(self->native);
+}
+
+static inline int
+fmp_synced_store(struct fmp_synced *self, void *at, uint64_t raw)
+{
+    uint64_t tag;
+    enum fmp_brief brief = fmp_lock_brief_begin(self->native, &tag);
+    if (brief != FMP_BRIEF_BUSY) {
+        fmp_item_store(at, raw, self->items.type->size);
+        fmp_lock_brief_end(self->native, brief, tag);
+        return 0;
+    }
+    if (fmp_lock_enter(self->native) < 0) {
+        return -1;
+    }
+    fmp_item_store(at, raw, self->items.type->size);
+    return fmp_lock_leave(self->native);
+}
+
+#endif

@@ -1,0 +1,227 @@
+/* typecodes.c - the table of plain C types; owns nothing but constants. */
+#include "objects/typecodes.h"
+
+#include <wchar.h>
+
+/* box_x and, with the reading of the item inlined, fill_x. */
+#define READ(name, ctype, from)                                                                    \
+    static inline PyObject *box_at_##name(const void *at)                                          \
+    {                                                                                              \
+        ctype item;                                                                                \
+        memcpy(&item, at, sizeof(item));                                                           \
+        return from(item);                                                                         \
+    }                                                                                              \
+    static PyObject *box_##name(uint64_t raw)                                                      \
+    {                                                                                              \
+        return box_at_##name(&raw);                                                                \
+    }                                                                                              \
+    static int fill_##name(const char *at, Py_ssize_t stride, PyObject *list)                      \
+    {                                                                                              \
+        Py_ssize_t n = PyList_GET_SIZE(list);                                                      \
+        for (Py_ssize_t i = 0; i < n; i++, at += stride) {                                         \
+            PyObject *item = box_at_##name(at);                                                    \
+            if (item == NULL) {                                                                    \
+                return -1;                                                                         \
+            }                                                                                      \
+            PyList_SET_ITEM(list, i, item);                                                        \
+        }                                                                                          \
+        return 0;                                                                                  \
+    }
+
+/* Integers wrap, as in ctypes. */
+#define INTEGER(name, ctype, from)                                                                 \
+    READ(name, ctype, from)                                                                        \
+    static bool unbox_##name(PyObject *value, uint64_t *raw)                                       \
+    {                                                                                              \
+        if (!PyLong_Check(value)) {                                                                \
+            return false;                                                                          \
+        }                                                                                          \
+        ctype item = (ctype)PyLong_AsUnsignedLongLongMask(value);                                  \
+        memcpy(raw, &item, sizeof(item));                                                          \
+        return true;                                                                               \
+    }
+
+INTEGER(byte, signed char, PyLong_FromLong)
+INTEGER(ubyte, unsigned char, PyLong_FromLong)
+INTEGER(short, short, PyLong_FromLong)
+INTEGER(ushort, unsigned short, PyLong_FromLong)
+INTEGER(int, int, PyLong_FromLong)
+INTEGER(uint, unsigned int, PyLong_FromUnsignedLong)
+INTEGER(long, long, PyLong_FromLong)
+INTEGER(ulong, unsigned long, PyLong_FromUnsignedLong)
+INTEGER(longlong, long long, PyLong_FromLongLong)
+INTEGER(ulonglong, unsigned long long, PyLong_FromUnsignedLongLong)
+
+static bool
+as_double(PyObject *value, double *out)
+{
+    if (PyFloat_Check(value)) {
+        *out = PyFloat_AS_DOUBLE(value);
+        return true;
+    }
+    if (!PyLong_CheckExact(value)) {
+        return false;
+    }
+    int overflow;
+    long long whole = PyLong_AsLongLongAndOverflow(value, &overflow);
+    *out = (double)whole;
+    return overflow == 0;
+}
+
+READ(float, float, PyFloat_FromDouble)
+
+static bool
+unbox_float(PyObject *value, uint64_t *raw)
+{
+    double exact;
+    if (!as_double(value, &exact)) {
+        return false;
+    }
+    float item = (float)exact;
+    memcpy(raw, &item, sizeof(item));
+    return true;
+}
+
+READ(double, double, PyFloat_FromDouble)
+
+static bool
+unbox_double(PyObject *value, uint64_t *raw)
+{
+    double item;
+    if (!as_double(value, &item)) {
+        return false;
+    }
+    memcpy(raw, &item, sizeof(item));
+    return true;
+}
+
+READ(bool, _Bool, PyBool_FromLong)
+
+static bool
+unbox_bool(PyObject *value, uint64_t *raw)
+{
+    if (!PyBool_Check(value)) {
+        return false;
+    }
+    *(char *)raw = value == Py_True;
+    return true;
+}
+
+#define FROM_CHAR(item) PyBytes_FromStringAndSize(&(item), 1)
+#define FROM_WCHAR(item) PyUnicode_FromWideChar(&(item), 1)
+READ(char, char, FROM_CHAR)
+READ(wchar, wchar_t, FROM_WCHAR)
+
+static bool
+unbox_char(PyObject *value, uint64_t *raw)
+{
+    if (!PyBytes_CheckExact(value) || PyBytes_GET_SIZE(value) != 1) {
+        return false;
+    }
+    *(char *)raw = PyBytes_AS_STRING(value)[0];
+    return true;
+}
+
+static bool
+unbox_wchar(PyObject *value, uint64_t *raw)
+{
+#if PY_VERSION_HEX < 0x030C0000
+    if (PyUnicode_Check(value) && !PyUnicode_IS_READY(value)) {
+        return false;
+    }
+#endif
+    if (!PyUnicode_CheckExact(value) || PyUnicode_GET_LENGTH(value) != 1) {
+        return false;
+    }
+    wchar_t item = (wchar_t)PyUnicode_READ_CHAR(value, 0);
+    memcpy(raw, &item, sizeof(item));
+    return true;
+}
+
+_Static_assert(sizeof(wchar_t) == 4, "a wchar_t holds any character here, and is 'w' in a buffer");
+
+static const struct fmp_typecode table[] = {
+    {'b', 'i', sizeof(char), "b", box_byte, fill_byte, unbox_byte},
+    {'B', 'u', sizeof(char), "B", box_ubyte, fill_ubyte, unbox_ubyte},
+    {'h', 'i', sizeof(short), "h", box_short, fill_short, unbox_short},
+    {'H', 'u', sizeof(short), "H", box_ushort, fill_ushort, unbox_ushort},
+    {'i', 'i', sizeof(int), "i", box_int, fill_int, unbox_int},
+    {'I', 'u', sizeof(int), "I", box_uint, fill_uint, unbox_uint},
+    {'l', 'i', sizeof(long), "l", box_long, fill_long, unbox_long},
+    {'L', 'u', sizeof(long), "L", box_ulong, fill_ulong, unbox_ulong},
+    {'q', 'i', sizeof(long long), "q", box_longlong, fill_longlong, unbox_longlong},
+    {'Q', 'u', sizeof(long long), "Q", box_ulonglong, fill_ulonglong, unbox_ulonglong},
+    {'f', 'f', sizeof(float), "f", box_float, fill_float, unbox_float},
+    {'d', 'f', sizeof(double), "d", box_double, fill_double, unbox_double},
+    {'?', '?', sizeof(_Bool), "?", box_bool, fill_bool, unbox_bool},
+    {'c', 'c', sizeof(char), "c", box_char, fill_char, unbox_char},
+    {'u', 'w', sizeof(wchar_t), "w", box_wchar, fill_wchar, unbox_wchar},
+};
+
+#define N_CODES (sizeof(table) / sizeof(table[0]))
+
+const struct fmp_typecode *
+fmp_typecode_find(int code)
+{
+    for (size_t i = 0; i < N_CODES; i++) {
+        if (table[i].code == code) {
+            return &table[i];
+        }
+    }
+    return NULL;
+}
+
+static char
+kind_of_format(char c)
+{
+    switch (c) {
+    case 'b':
+    case 'h':
+    case 'i':
+    case 'l':
+    case 'q':
+    case 'n':
+        return 'i';
+    case 'B':
+    case 'H':
+    case 'I':
+    case 'L':
+    case 'Q':
+    case 'N':
+        return 'u';
+    case 'f':
+    case 'd':
+        return 'f';
+    case 'u':
+    case 'w':
+        return 'w';
+    case 'c':
+    case '?':
+        return c;
+    default:
+        return 0;
+    }
+}
+
+/* ctypes calls its items "<i" whatever their size in that notation, so the kind comes from the
+ * letter and the size from the buffer. */
+const struct fmp_typecode *
+fmp_typecode_of_format(const char *format, Py_ssize_t size)
+{
+    if (format == NULL) {
+        format = "B";
+    }
+    if (*format == '<' || *format == '=' || *format == '@') {
+        format++;
+    }
+    char kind = kind_of_format(*format);
+    if (kind == 0 || format[1] != '\0') {
+        return NULL;
+    }
+    for (size_t i = 0; i < N_CODES; i++) {
+        if (table[i].kind == kind && table[i].size == size) {
+            return &table[i];
+        }
+    }
+    return NULL;
+}

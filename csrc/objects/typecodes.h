@@ -1,0 +1,71 @@
+/* typecodes.h - the plain C types of Value and Array: what one item in memory is in Python.
+ *
+ * An item passes through a `raw` word (its bytes first), so that memory is touched by one aligned
+ * load or store however long making or reading the Python object takes.
+ */
+#ifndef FMP_OBJECTS_TYPECODES_H
+#define FMP_OBJECTS_TYPECODES_H
+
+#include <Python.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+struct fmp_typecode {
+    char code;          /* ctypes' _type_ */
+    char kind;          /* 'i' signed, 'u' unsigned, 'f' float, 'c' char, 'w' wchar_t, '?' bool */
+    uint8_t size;       /* 1, 2, 4 or 8 */
+    const char *format; /* for the buffer protocol: native, as memoryview and numpy know it */
+    PyObject *(*box)(uint64_t raw);
+    /* Boxes the items at `at`, `at` + stride, ... into a new list's places. 0, or -1. */
+    int (*fill)(const char *at, Py_ssize_t stride, PyObject *list);
+    /* False when `value` is not of the exact type that needs no conversion; the caller then asks
+     * ctypes, whose conversions and errors these types have. Never raises, never runs Python. */
+    bool (*unbox)(PyObject *value, uint64_t *raw);
+};
+
+/* NULL: no plain type. */
+const struct fmp_typecode *fmp_typecode_find(int code);
+
+/* The one for a buffer's item of this format ("<i", "i", NULL for bytes) and size, or NULL. */
+const struct fmp_typecode *fmp_typecode_of_format(const char *format, Py_ssize_t size);
+
+static inline uint64_t
+fmp_item_load(const void *at, uint8_t size)
+{
+    uint64_t raw = 0;
+    switch (size) {
+    case 1:
+        memcpy(&raw, at, 1);
+        break;
+    case 2:
+        memcpy(&raw, at, 2);
+        break;
+    case 4:
+        memcpy(&raw, at, 4);
+        break;
+    default:
+        memcpy(&raw, at, 8);
+    }
+    return raw;
+}
+
+static inline void
+fmp_item_store(void *at, uint64_t raw, uint8_t size)
+{
+    switch (size) {
+    case 1:
+        memcpy(at, &raw, 1);
+        break;
+    case 2:
+        memcpy(at, &raw, 2);
+        break;
+    case 4:
+        memcpy(at, &raw, 4);
+        break;
+    default:
+        memcpy(at, &raw, 8);
+    }
+}
+
+#endif
