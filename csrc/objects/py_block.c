@@ -19,11 +19,10 @@ typedef struct {
 } BlockObject;
 
 static PyObject *
-block_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+block_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
 {
-    static char *names[] = {"size", NULL};
     Py_ssize_t size;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "n:Block", names, &size)) {
+    if (!PyArg_ParseTuple(args, "n:Block", &size)) {
         return NULL;
     }
     if (size < 0) {
