@@ -44,9 +44,10 @@ def wait_for_eof(conn):
         pass
 
 
-def say_and_wait(ready, until):
-    ready.send_bytes(b"ready")
-    wait_for_eof(until)
+def wait_for_eof_alone(conn, other_end):
+    """The same in a forked child, which has inherited the other end."""
+    other_end.close()
+    wait_for_eof(conn)
 
 
 def exit_leaving_a_grandchild(ready):
@@ -95,3 +96,9 @@ def describe_myself(out):
             "stdin": sys.stdin.read(),
         }
     )
+
+
+def say_and_sleep(out):
+    out.send("ready")
+    for _ in range(600):  # a signal just before a sleep is noticed only after it
+        time.sleep(0.1)
