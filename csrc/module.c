@@ -19,6 +19,7 @@ static int (*const add_objects[])(PyObject *) = {
     fmp_add_event,
     fmp_add_queue,
     fmp_add_simple_queue,
+    fmp_add_connection,
 };
 
 PyTypeObject *

@@ -44,5 +44,6 @@ int fmp_add_value(PyObject *module, PyTypeObject *synced);
 int fmp_add_array(PyObject *module, PyTypeObject *synced);
 int fmp_add_queue(PyObject *module);
 int fmp_add_simple_queue(PyObject *module);
+int fmp_add_connection(PyObject *module);
 
 #endif

@@ -1,0 +1,72 @@
+/* connection_object.h - the struct behind _core.Connection, and what its files share. */
+#ifndef FMP_OBJECTS_CONNECTION_OBJECT_H
+#define FMP_OBJECTS_CONNECTION_OBJECT_H
+
+#include <Python.h>
+#include <stdbool.h>
+
+#include "bridge/wait.h"
+#include "channel/pipe.h"
+#include "module.h"
+
+typedef struct {
+    PyObject_HEAD
+    struct fmp_state *state;
+    struct fmp_pipe pipe; /* without rings: a foreign descriptor, which speaks the wire format */
+    struct fmp_spin receive_spin;
+    struct fmp_spin send_spin;
+    bool open;    /* the handle is ours: not closed, not detached */
+    bool retired; /* closed while threads were inside: the last of them frees the number */
+    bool readable;
+    bool writable;
+    int inside;          /* calls that use the descriptor, which may have let the GIL go */
+    uint32_t generation; /* of forks, for `inside`: a child has no thread inside */
+} FmpConnection;
+
+#define FMP_CONNECTION_STACK 512 /* records of this size need no heap */
+
+/* A message as bytes, wherever they lie. */
+struct fmp_message {
+    const char *data;
+    size_t size;
+    struct fmp_buffer taken; /* a record, or */
+    PyObject *owner;         /* a bytes object */
+};
+
+/* 0, or -1 with the stdlib's OSError. */
+int fmp_connection_check_readable(FmpConnection *self);
+int fmp_connection_check_writable(FmpConnection *self);
+
+/* Around every use of the descriptor that may let the GIL go. */
+void fmp_connection_enter(FmpConnection *self);
+void fmp_connection_leave(FmpConnection *self);
+
+/* As `_handle = None` after closing. */
+void fmp_connection_close(FmpConnection *self);
+
+/* The exception for a result of the pipe or a system call; always NULL. */
+PyObject *fmp_connection_raise(FmpConnection *self, int rc, const char *what);
+
+/* Sends a batch through the ring. 0 or -1. */
+int fmp_connection_put(FmpConnection *self, const struct fmp_batch *batch);
+/* Takes a record from the ring into `taken`, which is initialised. FMP_OK; FMP_PIPE_FOREIGN: read
+ * the descriptor itself; FMP_PYERR: exception. */
+int fmp_connection_take(FmpConnection *self, struct fmp_buffer *taken);
+
+/* py_connection_wire.c: the stdlib's format on the descriptor itself. Sends: 0 or -1. Receives: a
+ * bytes object; NULL with an exception, or without one when the length, which has been read then,
+ * is above `longest`. */
+int fmp_wire_send(FmpConnection *self, const void *data, size_t size);
+PyObject *fmp_wire_receive(FmpConnection *self, uint64_t longest);
+/* FMP_OK, FMP_TIMEOUT, or another result. */
+int fmp_wire_poll(FmpConnection *self, int64_t deadline);
+
+/* py_connection_bytes.c */
+PyObject *fmp_connection_send_bytes(FmpConnection *self, PyObject *const *args, Py_ssize_t n_args,
+                                    PyObject *kwnames);
+PyObject *fmp_connection_recv_bytes(FmpConnection *self, PyObject *const *args, Py_ssize_t n_args,
+                                    PyObject *kwnames);
+PyObject *fmp_connection_recv_bytes_into(FmpConnection *self, PyObject *const *args,
+                                         Py_ssize_t n_args, PyObject *kwnames);
+
+#endif

@@ -1,0 +1,312 @@
+/* py_connection_bytes.c - messages of bytes: send_bytes(), recv_bytes(), recv_bytes_into().
+ *
+ * In the rings such a message is a record of its own kind. What send() put can be received as the
+ * bytes of its pickle, and the reverse, since in the stdlib there is no difference between the two.
+ * Owns nothing.
+ */
+#include <string.h>
+
+#include "base/status.h"
+#include "bridge/args.h"
+#include "objects/connection_object.h"
+
+/* --- sending --------------------------------------------------------------------------------- */
+
+/* A view of any bytes-like object, with memoryview()'s exceptions for what is none. */
+static int
+view_of(PyObject *object, Py_buffer *view)
+{
+    if (PyObject_GetBuffer(object, view, PyBUF_SIMPLE) == 0) {
+        return 0;
+    }
+    PyErr_Clear();
+    PyObject *memory = PyMemoryView_FromObject(object);
+    PyObject *bytes = NULL;
+    if (memory != NULL && PyMemoryView_GET_BUFFER(memory)->itemsize > 1) {
+        bytes = PyObject_CallMethod(memory, "cast", "s", "B");
+    }
+    else {
+        bytes = Py_XNewRef(memory);
+    }
+    int rc = bytes != NULL ? PyObject_GetBuffer(bytes, view, PyBUF_SIMPLE) : -1;
+    Py_XDECREF(bytes); /* the view holds what it needs */
+    Py_XDECREF(memory);
+    return rc;
+}
+
+/* Checks (offset, size) against the buffer's length, with the stdlib's messages. */
+static int
+choose(Py_ssize_t length, PyObject *offset_object, PyObject *size_object, Py_ssize_t *offset,
+       Py_ssize_t *size)
+{
+    const char *error = NULL;
+    *offset = 0;
+    if (offset_object != NULL) {
+        *offset = PyNumber_AsSsize_t(offset_object, PyExc_OverflowError);
+        if (*offset == -1 && PyErr_Occurred()) {
+            return -1;
+        }
+    }
+    if (*offset < 0) {
+        error = "offset is negative";
+    }
+    else if (length < *offset) {
+        error = "buffer length < offset";
+    }
+    else if (size_object == NULL || size_object == Py_None) {
+        *size = length - *offset;
+    }
+    else {
+        *size = PyNumber_AsSsize_t(size_object, PyExc_OverflowError);
+        if (*size == -1 && PyErr_Occurred()) {
+            return -1;
+        }
+        if (*size < 0) {
+            error = "size is negative";
+        }
+        else if (*size > length - *offset) {
+            error = "buffer length < offset + size";
+        }
+    }
+    if (error != NULL) {
+        PyErr_SetString(PyExc_ValueError, error);
+        return -1;
+    }
+    return 0;
+}
+
+static int
+send_raw(FmpConnection *self, const void *data, size_t size)
+{
+    if (self->pipe.out == NULL) {
+        return fmp_wire_send(self, data, size);
+    }
+    struct fmp_encoded e;
+    fmp_encode_raw(&e, FMP_REC_RAW, data, size);
+    int rc = fmp_connection_put(self, &e.batch);
+    fmp_encoded_free(&e);
+    return rc;
+}
+
+PyObject *
+fmp_connection_send_bytes(FmpConnection *self, PyObject *const *args, Py_ssize_t n_args,
+                          PyObject *kwnames)
+{
+    static const char *const names[] = {"buf", "offset", "size"};
+    PyObject *given[3] = {NULL, NULL, NULL};
+    Py_buffer view;
+    if (fmp_args("send_bytes", args, n_args, kwnames, names, 3, 1, 3, given) < 0
+        || fmp_connection_check_writable(self) < 0 || view_of(given[0], &view) < 0) {
+        return NULL;
+    }
+    Py_ssize_t offset, size;
+    int rc = choose(view.len, given[1], given[2], &offset, &size);
+    if (rc == 0) {
+        rc = send_raw(self, (const char *)view.buf + offset, (size_t)size);
+    }
+    PyBuffer_Release(&view);
+    if (rc < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* --- receiving ------------------------------------------------------------------------------- */
+
+static PyObject *
+raise_bad_length(FmpConnection *self)
+{
+    if (self->writable) {
+        self->readable = false;
+    }
+    else {
+        fmp_connection_close(self);
+    }
+    PyErr_SetString(PyExc_OSError, "bad message length");
+    return NULL;
+}
+
+static void
+message_free(struct fmp_message *m)
+{
+    fmp_buffer_free(&m->taken);
+    Py_CLEAR(m->owner);
+}
+
+static int
+message_from_bytes(struct fmp_message *m, PyObject *bytes)
+{
+    if (bytes == NULL) {
+        return -1;
+    }
+    m->owner = bytes;
+    m->data = PyBytes_AS_STRING(bytes);
+    m->size = (size_t)PyBytes_GET_SIZE(bytes);
+    return 0;
+}
+
+/* The bytes of a record: its own, or those of its object's pickle. */
+static int
+message_from_record(FmpConnection *self, struct fmp_message *m)
+{
+    size_t offset = 0;
+    uint8_t kind;
+    const uint8_t *data;
+    if (fmp_batch_next(m->taken.data, m->taken.size, &offset, &kind, &data, &m->size)
+        && kind == FMP_REC_RAW) {
+        m->data = (const char *)data;
+        return 0;
+    }
+    PyObject *object = fmp_decode_taken(&self->state->codec, &m->taken, 0);
+    PyObject *pickle = object != NULL ? fmp_pickle(&self->state->codec, object) : NULL;
+    int rc = message_from_bytes(m, pickle != NULL ? PyBytes_FromObject(pickle) : NULL);
+    Py_XDECREF(pickle);
+    Py_XDECREF(object);
+    return rc;
+}
+
+/* Receives the next message, whole. 0; -1 with an exception, or without one when a foreign message
+ * is longer than `longest`. `stack` is FMP_CONNECTION_STACK bytes that outlive `m`. */
+static int
+receive(FmpConnection *self, struct fmp_message *m, uint8_t *stack, uint64_t longest)
+{
+    m->owner = NULL;
+    fmp_buffer_init(&m->taken, stack, FMP_CONNECTION_STACK);
+    int rc = self->pipe.in != NULL ? fmp_connection_take(self, &m->taken) : FMP_PIPE_FOREIGN;
+    switch (rc) {
+    case FMP_OK:
+        rc = message_from_record(self, m);
+        break;
+    case FMP_PIPE_FOREIGN:
+        rc = message_from_bytes(m, fmp_wire_receive(self, longest));
+        break;
+    default:
+        rc = -1;
+    }
+    if (rc < 0) {
+        message_free(m);
+    }
+    return rc;
+}
+
+static int
+parse_maxlength(PyObject *object, uint64_t *longest)
+{
+    *longest = UINT64_MAX;
+    if (object == NULL || object == Py_None) {
+        return 0;
+    }
+    Py_ssize_t n = PyNumber_AsSsize_t(object, NULL);
+    if (n == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    if (n < 0) {
+        PyErr_SetString(PyExc_ValueError, "negative maxlength");
+        return -1;
+    }
+    *longest = (uint64_t)n;
+    return 0;
+}
+
+PyObject *
+fmp_connection_recv_bytes(FmpConnection *self, PyObject *const *args, Py_ssize_t n_args,
+                          PyObject *kwnames)
+{
+    static const char *const names[] = {"maxlength"};
+    PyObject *maxlength = NULL;
+    uint64_t longest;
+    uint8_t stack[FMP_CONNECTION_STACK];
+    struct fmp_message m;
+    if (fmp_args("recv_bytes", args, n_args, kwnames, names, 1, 0, 1, &maxlength) < 0
+        || fmp_connection_check_readable(self) < 0 || parse_maxlength(maxlength, &longest) < 0) {
+        return NULL;
+    }
+    if (receive(self, &m, stack, longest) < 0) {
+        return PyErr_Occurred() ? NULL : raise_bad_length(self);
+    }
+    PyObject *bytes;
+    if (m.size > longest) {
+        bytes = raise_bad_length(self);
+    }
+    else if (m.owner != NULL) {
+        bytes = Py_NewRef(m.owner);
+    }
+    else {
+        bytes = PyBytes_FromStringAndSize(m.data, (Py_ssize_t)m.size);
+    }
+    message_free(&m);
+    return bytes;
+}
+
+static void
+raise_too_short(const struct fmp_message *m)
+{
+    PyObject *bytes = PyBytes_FromStringAndSize(m->data, (Py_ssize_t)m->size);
+    PyObject *context = bytes != NULL ? PyImport_ImportModule("multiprocessing.context") : NULL;
+    PyObject *type = context != NULL ? PyObject_GetAttrString(context, "BufferTooShort") : NULL;
+    if (type != NULL) {
+        PyErr_SetObject(type, bytes);
+    }
+    Py_XDECREF(type);
+    Py_XDECREF(context);
+    Py_XDECREF(bytes);
+}
+
+/* memoryview(object), checked to be writable before a message is taken for it. */
+static int
+view_into(PyObject *object, PyObject *offset_object, Py_buffer *view, Py_ssize_t *offset)
+{
+    PyObject *memory = PyMemoryView_FromObject(object);
+    if (memory == NULL) {
+        return -1;
+    }
+    int rc = PyObject_GetBuffer(memory, view, PyBUF_SIMPLE | PyBUF_WRITABLE);
+    Py_DECREF(memory);
+    if (rc < 0) {
+        PyErr_SetString(PyExc_TypeError,
+                        "readinto() argument must be read-write bytes-like object, not memoryview");
+        return -1;
+    }
+    *offset = 0;
+    if (offset_object != NULL) {
+        *offset = PyNumber_AsSsize_t(offset_object, PyExc_OverflowError);
+    }
+    if (*offset < 0 || *offset > view->len) {
+        if (!PyErr_Occurred()) {
+            PyErr_SetString(PyExc_ValueError, *offset < 0 ? "negative offset" : "offset too large");
+        }
+        PyBuffer_Release(view);
+        return -1;
+    }
+    return 0;
+}
+
+PyObject *
+fmp_connection_recv_bytes_into(FmpConnection *self, PyObject *const *args, Py_ssize_t n_args,
+                               PyObject *kwnames)
+{
+    static const char *const names[] = {"buf", "offset"};
+    PyObject *given[2] = {NULL, NULL};
+    uint8_t stack[FMP_CONNECTION_STACK];
+    Py_buffer view;
+    Py_ssize_t offset;
+    if (fmp_args("recv_bytes_into", args, n_args, kwnames, names, 2, 1, 2, given) < 0
+        || fmp_connection_check_readable(self) < 0
+        || view_into(given[0], given[1], &view, &offset) < 0) {
+        return NULL;
+    }
+    struct fmp_message m;
+    PyObject *result = NULL;
+    if (receive(self, &m, stack, UINT64_MAX) == 0) {
+        if (m.size > (size_t)(view.len - offset)) {
+            raise_too_short(&m);
+        }
+        else {
+            memcpy((char *)view.buf + offset, m.data, m.size);
+            result = PyLong_FromSize_t(m.size);
+        }
+        message_free(&m);
+    }
+    PyBuffer_Release(&view);
+    return result;
+}

@@ -1,0 +1,179 @@
+/* py_connection_wire.c - the stdlib's message format on a plain descriptor.
+ *
+ * A message is its length, 4 bytes big-endian, and its bytes; a length above 2^31 - 1 is -1 and 8
+ * bytes. Header and body are written together. Blocks as the descriptor does, without the GIL, and
+ * goes on after a signal whose handler does not raise (PEP 475). Owns nothing; a kill in a send
+ * leaves a truncated message, as it does in the stdlib: the format knows no better.
+ */
+#include <errno.h>
+
+#include "base/status.h"
+#include "objects/connection_object.h"
+#include "platform/poll.h"
+#include "platform/socket.h"
+
+#define LONGEST_SHORT 0x7fffffff
+
+struct transfer {
+    int fd;
+    const uint8_t *head;
+    size_t n_head;
+    uint8_t *data;
+    size_t n_data;
+    int64_t n; /* out */
+};
+
+static int
+try_read(void *arg, struct fmp_wait *Py_UNUSED(w))
+{
+    struct transfer *t = arg;
+    t->n = fmp_fd_read(t->fd, t->data, t->n_data);
+    return t->n < 0 ? (int)t->n : FMP_OK;
+}
+
+static int
+try_write(void *arg, struct fmp_wait *Py_UNUSED(w))
+{
+    struct transfer *t = arg;
+    t->n = fmp_fd_write(t->fd, t->head, t->n_head, t->data, t->n_data);
+    return t->n < 0 ? (int)t->n : FMP_OK;
+}
+
+/* One system call, again after signals. 0, or -1 with an exception. */
+static int
+transfer(FmpConnection *self, fmp_try_fn call, struct transfer *t)
+{
+    int rc;
+    t->fd = self->pipe.fd;
+    fmp_connection_enter(self);
+    do {
+        rc = self->open ? fmp_run_unlocked(call, t) : -EBADF;
+    } while (rc == -EINTR && PyErr_CheckSignals() == 0);
+    fmp_connection_leave(self);
+    if (rc != FMP_OK && !PyErr_Occurred()) {
+        fmp_connection_raise(self, rc, "use a connection");
+    }
+    return rc == FMP_OK ? 0 : -1;
+}
+
+/* --- sending --------------------------------------------------------------------------------- */
+
+static size_t
+write_header(uint8_t *head, uint64_t size)
+{
+    uint64_t word = size;
+    size_t n = 4, begin = 0;
+    if (size > LONGEST_SHORT) {
+        head[0] = head[1] = head[2] = head[3] = 0xff;
+        begin = 4;
+        n = 12;
+    }
+    for (size_t i = n; i > begin; i--) {
+        head[i - 1] = (uint8_t)word;
+        word >>= 8;
+    }
+    return n;
+}
+
+int
+fmp_wire_send(FmpConnection *self, const void *data, size_t size)
+{
+    uint8_t head[12];
+    struct transfer t = {.head = head, .data = (uint8_t *)data, .n_data = size};
+    t.n_head = write_header(head, size);
+    while (t.n_head + t.n_data > 0) {
+        if (transfer(self, try_write, &t) < 0) {
+            return -1;
+        }
+        size_t n = (size_t)t.n, of_head = n < t.n_head ? n : t.n_head;
+        t.head += of_head;
+        t.n_head -= of_head;
+        t.data += n - of_head;
+        t.n_data -= n - of_head;
+    }
+    return 0;
+}
+
+/* --- receiving ------------------------------------------------------------------------------- */
+
+static int
+read_exactly(FmpConnection *self, void *data, size_t size)
+{
+    struct transfer t = {.data = data, .n_data = size};
+    while (t.n_data > 0) {
+        if (transfer(self, try_read, &t) < 0) {
+            return -1;
+        }
+        if (t.n == 0) {
+            if (t.n_data == size) {
+                PyErr_SetNone(PyExc_EOFError);
+            }
+            else {
+                PyErr_SetString(PyExc_OSError, "got end of file during message");
+            }
+            return -1;
+        }
+        t.data += t.n;
+        t.n_data -= (size_t)t.n;
+    }
+    return 0;
+}
+
+static uint64_t
+big_endian(const uint8_t *bytes, int n)
+{
+    uint64_t word = 0;
+    for (int i = 0; i < n; i++) {
+        word = word << 8 | bytes[i];
+    }
+    return word;
+}
+
+PyObject *
+fmp_wire_receive(FmpConnection *self, uint64_t longest)
+{
+    uint8_t head[8];
+    if (read_exactly(self, head, 4) < 0) {
+        return NULL;
+    }
+    int32_t short_size = (int32_t)big_endian(head, 4);
+    uint64_t size = short_size > 0 ? (uint64_t)short_size : 0;
+    if (short_size == -1) {
+        if (read_exactly(self, head, 8) < 0) {
+            return NULL;
+        }
+        size = big_endian(head, 8);
+    }
+    if (size > longest) {
+        return NULL;
+    }
+    if (size > PY_SSIZE_T_MAX) {
+        return PyErr_NoMemory();
+    }
+    PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
+    if (bytes != NULL && read_exactly(self, PyBytes_AS_STRING(bytes), (size_t)size) < 0) {
+        Py_CLEAR(bytes);
+    }
+    return bytes;
+}
+
+/* --- poll ------------------------------------------------------------------------------------ */
+
+static int
+try_poll(void *arg, struct fmp_wait *w)
+{
+    int fd = *(int *)arg;
+    int events = fmp_poll_now(fd, FMP_POLL_IN);
+    if (events == 0) {
+        fmp_wait_on_fd(w, fd, FMP_POLL_IN);
+        return FMP_AGAIN;
+    }
+    return events > 0 ? FMP_OK : events;
+}
+
+int
+fmp_wire_poll(FmpConnection *self, int64_t deadline)
+{
+    struct fmp_waiter waiter = {.try_once = try_poll, .arg = &self->pipe.fd, .deadline = deadline};
+    return fmp_wait_for(&waiter);
+}
