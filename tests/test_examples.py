@@ -18,25 +18,6 @@ SLEEP = (
     "0.05"  # the examples sleep for minutes in all, to no other end than to show that they overlap
 )
 
-# Here one process prints, or each waits for the one before.
-ORDERED = {
-    "notebook_locks",
-    "notebook_pipes",
-    "notebook_pool_class",
-    "notebook_process_class",
-    "notebook_queue_class",
-    "notes_manager",
-    "notes_pool",
-    "notes_process",
-    "notes_queue",
-    "notes_value_array",
-    "overview_pool",
-    "overview_process",
-    "tutorial_3_queue",
-    "tutorial_4_value_array",
-    "tutorial_syntax",
-}
-
 PROBE = """\
 import multiprocessing
 
@@ -62,7 +43,7 @@ def with_imports_changed(code):
 def compared(name, outcome):
     out = documents.masked_lines(outcome.out)
     err = documents.masked_lines(documents.without_frames(outcome.err))
-    if name not in ORDERED:
+    if name not in documents.ORDERED:
         out, err = sorted(out), sorted(err)
     return {"exit code": outcome.code, "stdout": out, "stderr": err}
 
@@ -98,7 +79,7 @@ def test_example(name, method, tmp_path):
 
     outcomes = run_beside_each_other(runs_of(script, changed, method))
     expected = compared(name, outcomes["stdlib"])
-    assert expected["stdout"] or name == "tutorial_syntax"
+    assert expected["stdout"] or name == "tutorial_0_syntax"
     for way, outcome in outcomes.items():
         assert compared(name, outcome) == expected, f"{way}:\n{outcome.out}\n{outcome.err}"
         if name == "guide_3_queue":

@@ -24,6 +24,25 @@ DOCUMENTS = next(
 # The fourth document reached us without its indentation, which the example restores.
 UNINDENTED = "003_c003194a68d6ccb9.txt"
 
+# Here one process prints, or each that does waits for the one before: lines have one order only.
+ORDERED = {
+    "notebook_1_process_class",
+    "notebook_2_pool_class",
+    "notebook_3_queue_class",
+    "notebook_4_pipes",
+    "notebook_5_locks",
+    "notes_1_process",
+    "notes_2_pool",
+    "notes_3_queue",
+    "notes_4_manager",
+    "notes_5_value_array",
+    "overview_1_process",
+    "overview_2_pool",
+    "tutorial_0_syntax",
+    "tutorial_3_queue",
+    "tutorial_4_value_array",
+}
+
 _HEADER = re.compile(r"# (\d{3}_[0-9a-f]{16}\.txt), (.+)\n")
 
 
