@@ -15,6 +15,7 @@ static int (*const add_objects[])(PyObject *) = {
     fmp_add_semaphore,
     fmp_add_block,
     fmp_add_synced,
+    fmp_add_barrier,
     fmp_add_condition,
     fmp_add_event,
     fmp_add_queue,

@@ -36,6 +36,7 @@ int fmp_add_popen(PyObject *module);
 int fmp_add_guard(PyObject *module);
 int fmp_add_lock(PyObject *module);
 int fmp_add_semaphore(PyObject *module);
+int fmp_add_barrier(PyObject *module);
 int fmp_add_condition(PyObject *module);
 int fmp_add_event(PyObject *module);
 int fmp_add_block(PyObject *module);

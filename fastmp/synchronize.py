@@ -167,8 +167,26 @@ class Event(_core.Event, _std.synchronize.Event):
         return f"<{type(self).__qualname__} at {id(self):#x} {set_status}>"
 
 
-class Barrier(_std.synchronize.Barrier):
-    pass
+class Barrier(_core.Barrier, _std.synchronize.Barrier):
+    """Where *parties* wait for each other; the last to come calls *action* before all go on.
+
+    A party that is killed while it waits breaks the barrier for the others.  ValueError when
+    *parties* is below 1 or above 1,048,576.
+    """
+
+    def __init__(self, parties, action=None, timeout=None, *, ctx):
+        self._create(parties)
+        self._action = action
+        self._timeout = timeout
+        self._is_fork_ctx = _uses_fork(ctx)
+
+    def __getstate__(self):
+        return self._action, self._timeout, _slot_for_child(self, self)
+
+    def __setstate__(self, state):
+        self._action, self._timeout, slot = state
+        _attach(self, slot)
+        self._is_fork_ctx = False
 
 
 _std.inherit(globals())
