@@ -95,7 +95,7 @@ class Queue(_std.queues.Queue):
     exception is raised.  ValueError when *maxsize* is above ``SEM_VALUE_MAX``.
     """
 
-    def __new__(cls, maxsize=0, *, ctx=None, strict=False):
+    def __new__(cls, maxsize=0, *args, ctx=None, strict=False, **kwargs):
         if cls is Queue:
             cls = _NativeQueue
         return _new(cls, maxsize)
@@ -107,7 +107,7 @@ class Queue(_std.queues.Queue):
 class JoinableQueue(Queue, _std.queues.JoinableQueue):
     """A queue that counts unfinished tasks: ``task_done()`` and ``join()``."""
 
-    def __new__(cls, maxsize=0, *, ctx=None, strict=False):
+    def __new__(cls, maxsize=0, *args, ctx=None, strict=False, **kwargs):
         if cls is JoinableQueue:
             cls = _NativeJoinableQueue
         return _new(cls, maxsize)
@@ -118,7 +118,7 @@ class JoinableQueue(Queue, _std.queues.JoinableQueue):
 class SimpleQueue(_std.queues.SimpleQueue):
     """A queue with ``put()``, ``get()`` and ``empty()`` only."""
 
-    def __new__(cls, where=0, *, ctx=None):
+    def __new__(cls, where=0, *args, ctx=None, **kwargs):
         if cls is SimpleQueue:
             cls = _NativeSimpleQueue
         return _new(cls, where)
@@ -128,6 +128,7 @@ class SimpleQueue(_std.queues.SimpleQueue):
 
 
 def _new(cls, maxsize):
+    # A subclass may take arguments of its own: what else was given is for its __init__ alone.
     if issubclass(cls, _core.Queue):
         return _core.Queue.__new__(cls, maxsize)
     return object.__new__(cls)
