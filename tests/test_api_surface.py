@@ -39,6 +39,7 @@ SHARED = [
 ]
 OVERRIDDEN = sorted(set(MODULES) - set(SHARED))
 Parameter = inspect.Parameter
+ANY_NUMBER = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
 # Known to differ, and to be put right.
 TO_DO = {"fastmp.synchronize.SemLock": "takes a native object, not (kind, value, maxvalue)"}
@@ -58,11 +59,12 @@ def public(names):
 
 
 def parameters(function):
-    """The parameters of a callable, or None if it does not tell."""
+    """The parameters of a callable but self, or None if it does not tell."""
     try:
-        return list(inspect.signature(function).parameters.values())
+        found = list(inspect.signature(function).parameters.values())
     except ValueError:
         return None
+    return found[1:] if found and found[0].name == "self" else found
 
 
 def same_parameter(theirs, ours):
@@ -86,7 +88,8 @@ def takes_all_calls(theirs, ours):
     for p in theirs[len(expected) :]:
         if p.name not in keywords or not same_parameter(p, keywords.pop(p.name)):
             return False
-    return all(p.default is not Parameter.empty for p in [*extra, *keywords.values()])
+    added = [*extra, *keywords.values()]
+    return all(p.default is not Parameter.empty or p.kind in ANY_NUMBER for p in added)
 
 
 def compare_call(label, theirs, ours):

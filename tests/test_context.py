@@ -247,13 +247,21 @@ def leave_with(code):
     sys.exit(code)
 
 
+def leave_when_told(go, code):
+    go.recv()
+    sys.exit(code)
+
+
 def test_processes_run(ctx):
-    process = ctx.Process(target=leave_with, args=(3,), name="a name", daemon=True)
+    child_end, go = ctx.Pipe(duplex=False)
+    process = ctx.Process(target=leave_when_told, args=(child_end, 3), name="a name", daemon=True)
     assert isinstance(process, multiprocessing.process.BaseProcess)
     assert type(process).__module__ == "fastmp.context"
-    process.start()
-    assert process in fastmp.active_children()
-    process.join()
+    with go, child_end:
+        process.start()
+        assert process in fastmp.active_children()
+        go.send(None)
+        process.join()
     assert process.exitcode == 3 and process.name == "a name"
     process.close()
 

@@ -216,6 +216,22 @@ def test_queues_work_in_the_others_children(child, other, start_method, kind):
             queue.join_thread()
 
 
+class Subclass(fastmp.queues.Queue):
+    """As concurrent.futures' and many a recipe's: with arguments of its own."""
+
+    def __init__(self, label, max_size=0, *, ctx, extra=None):
+        self.label, self.extra = label, extra
+        super().__init__(max_size, ctx=ctx)
+
+
+def test_subclasses_of_queues_take_arguments_of_their_own(ctx):
+    queue = Subclass("label", max_size=1, ctx=ctx, extra=1)
+    queue.put(2)
+    assert (queue.label, queue.extra, queue.get(timeout=TIMEOUT)) == ("label", 1, 2)
+    queue.close()
+    queue.join_thread()
+
+
 def test_stdlib_queues_accept_fastmp_contexts(child, start_method):
     """And are made of fastmp's locks then."""
     ctx = fastmp.get_context(start_method)
