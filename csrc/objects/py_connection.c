@@ -556,7 +556,8 @@ static PyGetSetDef connection_getset[] = {
 };
 
 static PyType_Slot connection_slots[] = {
-    {Py_tp_doc, "A connection to another process."},
+    {Py_tp_doc, "Connection(handle, readable=True, writable=True)\n--\n\n"
+                "A connection to another process."},
     {Py_tp_new, connection_new},
     {Py_tp_init, connection_init},
     {Py_tp_finalize, connection_finalize},
