@@ -25,8 +25,8 @@ struct check_case {
 
 void check_register(struct check_case *one);
 int check_main(int argc, char **argv);
-_Noreturn void check_failed(const char *file, int line, const char *what, long long left,
-                            long long right);
+__attribute__((noreturn)) void check_failed(const char *file, int line, const char *what,
+                                            long long left, long long right);
 
 /* Forks; the child runs body(arg) and exits 0, or with the failure of a CHECK. */
 pid_t check_fork(void (*body)(void *), void *arg);
