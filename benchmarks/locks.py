@@ -1,0 +1,93 @@
+"""Locks and the like, without contention but for one row."""
+
+from .measure import expect, row, timed
+
+
+def _acquire_and_release(lock, n):
+    acquire, release = lock.acquire, lock.release
+    for _ in range(n):
+        acquire()
+        release()
+
+
+def _enter_and_exit(lock, n):
+    for _ in range(n):
+        with lock:
+            pass
+
+
+def _set_and_clear(event, n):
+    for _ in range(n):
+        event.set()
+        event.clear()
+
+
+def _uncontended(kind, loop):
+    """Rows of locks that must be free, hence can be taken at once, when the loop is over."""
+
+    def opened(side):
+        lock = getattr(side.context(), kind)()
+
+        def sample(n):
+            seconds, _ = timed(loop, lock, n)
+            expect(lock.acquire(False), True)
+            lock.release()
+            return seconds
+
+        yield sample
+
+    return opened
+
+
+row("lock", "Lock: acquire, release")(_uncontended("Lock", _acquire_and_release))
+row("lock", "Lock: with")(_uncontended("Lock", _enter_and_exit))
+row("lock", "RLock: with")(_uncontended("RLock", _enter_and_exit))
+row("lock", "Semaphore: acquire, release")(_uncontended("Semaphore", _acquire_and_release))
+
+
+@row("lock", "Event: set, clear")
+def event_set_clear(side):
+    event = side.context().Event()
+
+    def sample(n):
+        seconds, _ = timed(_set_and_clear, event, n)
+        expect(event.is_set(), False)
+        return seconds
+
+    yield sample
+
+
+def _add_locked(lock, number, n):
+    for _ in range(n):
+        with lock:
+            number.value += 1
+
+
+def _add_when_told(lock, number, conn):
+    while (n := conn.recv()) is not None:
+        _add_locked(lock, number, n)
+        conn.send(n)
+
+
+@row("lock", "Lock: two processes, with lock: raw.value += 1")
+def lock_contended(side):
+    context = side.context()
+    lock, number = context.Lock(), context.RawValue("q", 0)
+    conn, far = context.Pipe()
+    child = context.Process(target=_add_when_told, args=(lock, number, far), daemon=True)
+    child.start()
+
+    def both(n):
+        conn.send(n - n // 2)
+        _add_locked(lock, number, n // 2)
+        conn.recv()
+
+    def sample(n):
+        number.value = 0
+        seconds, _ = timed(both, n)
+        expect(number.value, n)
+        return seconds
+
+    yield sample
+    conn.send(None)
+    child.join()

@@ -1,0 +1,94 @@
+"""Value and Array."""
+
+from .measure import expect, row, timed
+
+LENGTH = 1000
+
+
+def _add(number, n):
+    for _ in range(n):
+        number.value += 1
+
+
+def _add_under_its_lock(number, n):
+    for _ in range(n):
+        with number.get_lock():
+            number.value += 1
+
+
+def _counting(make, loop):
+    def opened(side):
+        number = make(side.context())
+
+        def sample(n):
+            number.value = 0
+            seconds, _ = timed(loop, number, n)
+            expect(number.value, n)
+            return seconds
+
+        yield sample
+
+    return opened
+
+
+row("value", "Value('i'): .value += 1")(_counting(lambda c: c.Value("i", 0), _add))
+row("value", "Value('d'): .value += 1")(_counting(lambda c: c.Value("d", 0), _add))
+row("value", "Value('i'): with get_lock(): .value += 1")(
+    _counting(lambda c: c.Value("i", 0), _add_under_its_lock)
+)
+row("value", "RawValue('i'): .value += 1")(_counting(lambda c: c.RawValue("i", 0), _add))
+
+
+def _store(array, n):
+    for i in range(n):
+        array[i % LENGTH] = i
+
+
+def _load(array, n):
+    for i in range(n):
+        number = array[i % LENGTH]
+    return number
+
+
+def _copy(array, n):
+    for _ in range(n):
+        copy = array[:]
+    return copy
+
+
+@row("array", "Array('i'): arr[i] = x")
+def array_store(side):
+    array = side.context().Array("i", LENGTH)
+
+    def sample(n):
+        seconds, _ = timed(_store, array, n)
+        last = n - 1
+        expect(array[last % LENGTH], last)
+        expect(array[0], last // LENGTH * LENGTH)
+        return seconds
+
+    yield sample
+
+
+@row("array", "Array('i'): arr[i]")
+def array_load(side):
+    array = side.context().Array("i", range(LENGTH))
+
+    def sample(n):
+        seconds, number = timed(_load, array, n)
+        expect(number, (n - 1) % LENGTH)
+        return seconds
+
+    yield sample
+
+
+@row("array", f"Array('i'): arr[:] of {LENGTH}")
+def array_copy(side):
+    array = side.context().Array("i", range(LENGTH))
+
+    def sample(n):
+        seconds, copy = timed(_copy, array, n)
+        expect(copy, list(range(LENGTH)))
+        return seconds
+
+    yield sample
