@@ -21,7 +21,8 @@ except ImportError:
 
 PLAIN = [
     None, True, False, 0, 1, -1, 2**63 - 1, -(2**63), 2**63, -(2**64), 0.0, -0.0, 1.5, float("inf"),
-    "", "a", "ä€😀", "\ud800", "x" * 300, b"", b"a", b"\0" * 300, (), [], (1,), [1], (None, True, 2.5),
+    "", "a", "ä€😀", "\ud800", "x" * 300, b"", b"a", b"\0" * 300,
+    (), [], (1,), [1], (None, True, 2.5),
     [1, "a", b"b", None], (1, (2,)), [[1]], {"a": 1}, {1, 2}, "x" * 70_000, b"y" * 70_000,
     list(range(1000)), [float(i) for i in range(100)], ["s"] * 20, ("a", "b") * 20, range(3), 1j,
 ]  # fmt: skip
@@ -96,7 +97,8 @@ def test_arrays_come_out_writable_aligned_and_alone():
     frozen = big[:1000].copy()
     frozen.setflags(write=False)
     sent = {"big": big, "small": big[:3], "strided": big[::2], "frozen": frozen,
-            "fortran": numpy.asfortranarray(big[:600].reshape(20, 30)), "empty": big[:0]}  # fmt: skip
+            "fortran": numpy.asfortranarray(big[:600].reshape(20, 30)),
+            "empty": big[:0]}  # fmt: skip
     q.put(sent)
     q.put(sent)
     first, second = q.get(), q.get()
@@ -157,7 +159,12 @@ def test_maxsize_counts_items_exactly():
 
 def test_empty_and_timeouts():
     q = fastmp.Queue()
-    for get in (q.get_nowait, lambda: q.get(False), lambda: q.get(True, 0), lambda: q.get(timeout=-1)):
+    for get in (
+        q.get_nowait,
+        lambda: q.get(False),
+        lambda: q.get(True, 0),
+        lambda: q.get(timeout=-1),
+    ):
         with pytest.raises(queue.Empty):
             get()
     before = time.monotonic()
@@ -213,7 +220,12 @@ def test_waits_are_interrupted_by_signals():
     joinable.put(1)
     old = signal.signal(signal.SIGALRM, handler)
     try:
-        for wait in (fastmp.Queue().get, fastmp.SimpleQueue().get, lambda: full.put(2), joinable.join):
+        for wait in (
+            fastmp.Queue().get,
+            fastmp.SimpleQueue().get,
+            lambda: full.put(2),
+            joinable.join,
+        ):
             signal.setitimer(signal.ITIMER_REAL, 0.1)
             with pytest.raises(Alarm):
                 wait()
@@ -330,7 +342,9 @@ def test_raw_fork_shares_the_queue():
 @pytest.mark.parametrize("make", ["Queue", "JoinableQueue", "SimpleQueue"])
 def test_pickling_only_while_spawning(make):
     q = getattr(fastmp.get_context("spawn"), make)()
-    with pytest.raises(RuntimeError, match="should only be shared between processes through inheritance"):
+    with pytest.raises(
+        RuntimeError, match="should only be shared between processes through inheritance"
+    ):
         pickle.dumps(q)
     forked = getattr(fastmp.get_context("fork"), make)()
     p = fastmp.get_context("spawn").Process(target=_echo, args=(forked, forked))
@@ -384,7 +398,9 @@ def test_survivors_go_on_when_a_peer_is_killed(victim):
     ctx = fastmp.get_context("fork")
     q = ctx.Queue(50)
     for _ in range(15):
-        peer = ctx.Process(target=_put_forever if victim is _get_forever else _get_forever, args=(q,))
+        peer = ctx.Process(
+            target=_put_forever if victim is _get_forever else _get_forever, args=(q,)
+        )
         killed = ctx.Process(target=victim, args=(q,))
         peer.start()
         killed.start()
@@ -516,7 +532,7 @@ def test_get_many_loses_nothing_behind_what_cannot_be_unpickled():
     assert q.empty()
 
 
-# --- closing, ends, subclasses ----------------------------------------------------------------------
+# --- closing, ends, subclasses -------------------------------------------------------------------
 
 
 def test_close():
@@ -528,7 +544,13 @@ def test_close():
     q.close()
     q.join_thread()
     q.cancel_join_thread()
-    for call in (lambda: q.put(1), q.get, q.get_nowait, lambda: q.put_many([1]), lambda: q.get_many(1)):
+    for call in (
+        lambda: q.put(1),
+        q.get,
+        q.get_nowait,
+        lambda: q.put_many([1]),
+        lambda: q.get_many(1),
+    ):
         with pytest.raises(ValueError, match="is closed"):
             call()
     s = fastmp.SimpleQueue()

@@ -65,10 +65,8 @@ finish(struct writer *w, uint8_t kind, const void *tail, size_t n_tail)
     e->parts = e->one;
     e->one[0] = (struct fmp_part){w->data, w->used};
     e->one[1] = (struct fmp_part){tail, n_tail};
-    e->batch = (struct fmp_batch){.parts = e->parts,
-                                  .n_parts = n_tail > 0 ? 2 : 1,
-                                  .bytes = w->used + n_tail,
-                                  .items = 1};
+    e->batch = (struct fmp_batch){
+        .parts = e->parts, .n_parts = n_tail > 0 ? 2 : 1, .bytes = w->used + n_tail, .items = 1};
 }
 
 /* What an exact plain value is encoded as; 0 when it is none. */

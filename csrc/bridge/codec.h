@@ -17,17 +17,17 @@ enum fmp_record_kind {
     FMP_REC_NONE = 1,
     FMP_REC_FALSE,
     FMP_REC_TRUE,
-    FMP_REC_INT,    /* int64 */
-    FMP_REC_FLOAT,  /* double */
-    FMP_REC_STR,    /* UTF-8 */
+    FMP_REC_INT,   /* int64 */
+    FMP_REC_FLOAT, /* double */
+    FMP_REC_STR,   /* UTF-8 */
     FMP_REC_BYTES,
-    FMP_REC_TUPLE,  /* u32 count; items: kind (1 byte), int64, double, or u32 length and bytes */
-    FMP_REC_LIST,   /* the same */
+    FMP_REC_TUPLE, /* u32 count; items: kind (1 byte), int64, double, or u32 length and bytes */
+    FMP_REC_LIST,  /* the same */
     FMP_REC_PICKLE,
     FMP_REC_PICKLE_BUFFERS, /* u64 count, u64 pickle size, {u64 size << 1 | readonly} x count;
                                pickle; buffers, each padded to 16 bytes */
-    FMP_REC_RAW,    /* Connection.send_bytes */
-    FMP_REC_USER,   /* from here on: the channel's own */
+    FMP_REC_RAW,            /* Connection.send_bytes */
+    FMP_REC_USER,           /* from here on: the channel's own */
 };
 
 #define FMP_ENCODED_INLINE 256
@@ -38,11 +38,11 @@ struct fmp_encoded {
     struct fmp_batch batch;
     struct fmp_part *parts; /* `one`, or on the heap */
     struct fmp_part one[2];
-    PyObject *owner;        /* what a part lies in: str, bytes, or the pickle */
-    Py_buffer *views;       /* of the pickle and its buffers, or NULL */
+    PyObject *owner;  /* what a part lies in: str, bytes, or the pickle */
+    Py_buffer *views; /* of the pickle and its buffers, or NULL */
     Py_ssize_t n_views;
     uint8_t small[FMP_ENCODED_INLINE];
-    uint8_t *heap;          /* instead of `small` */
+    uint8_t *heap; /* instead of `small` */
 };
 
 /* What the codec needs of Python; lies in the module's state. `reduction` is imported at the first
@@ -63,8 +63,8 @@ void fmp_codec_clear(struct fmp_codec *codec);
 
 /* Encodes `object` behind `prefix` (n_prefix bytes, at most 32, which begin the record's payload;
  * 0 for none). Returns 0, or -1 with the exception of pickling. */
-int fmp_encode(struct fmp_codec *codec, struct fmp_encoded *e, PyObject *object,
-               const void *prefix, size_t n_prefix);
+int fmp_encode(struct fmp_codec *codec, struct fmp_encoded *e, PyObject *object, const void *prefix,
+               size_t n_prefix);
 
 /* A record of the given kind that holds the buffer's bytes. The view must live as long as `e`. */
 void fmp_encode_raw(struct fmp_encoded *e, uint8_t kind, const void *data, size_t size);

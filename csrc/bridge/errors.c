@@ -13,7 +13,8 @@ raise_corruption(const char *what)
     PyObject *errors = PyImport_ImportModule("fastmp.errors");
     PyObject *type = errors ? PyObject_GetAttrString(errors, "CorruptionError") : NULL;
     if (type != NULL) {
-        PyErr_Format(type, "cannot %s: the shared memory holds what no fastmp process writes", what);
+        PyErr_Format(type, "cannot %s: the shared memory holds what no fastmp process writes",
+                     what);
     }
     Py_XDECREF(type);
     Py_XDECREF(errors);

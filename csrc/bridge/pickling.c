@@ -33,8 +33,8 @@ fmp_codec_init(struct fmp_codec *codec, PyObject *module)
     codec->keywords = Py_BuildValue("(s)", "buffer_callback");
     codec->memory = fmp_memory_type(module);
     return codec->pickler && codec->loads && codec->bytes_io && codec->keywords && codec->memory
-               ? 0
-               : -1;
+             ? 0
+             : -1;
 }
 
 int
@@ -73,8 +73,8 @@ load_reducers(struct fmp_codec *codec)
         codec->reduction = PyImport_ImportModule("multiprocessing.reduction");
     }
     PyObject *forking = codec->reduction != NULL
-                            ? PyObject_GetAttrString(codec->reduction, "ForkingPickler")
-                            : NULL;
+                          ? PyObject_GetAttrString(codec->reduction, "ForkingPickler")
+                          : NULL;
     PyObject *extra = forking ? PyObject_GetAttrString(forking, "_extra_reducers") : NULL;
     PyObject *common = extra ? import_attribute("copyreg", "dispatch_table") : NULL;
     PyObject *chain_map = common ? import_attribute("collections", "ChainMap") : NULL;

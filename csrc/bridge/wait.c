@@ -13,11 +13,11 @@
 #include "platform/clock.h"
 #include "platform/cpus.h"
 
-#define SPIN_PAUSES 50   /* pauses between two looks at the clock's worth of work */
-#define SPIN_ROUNDS 40   /* at the highest level */
-#define PROBE_EVERY 32   /* a wait that does not spin any more tries again so often */
+#define SPIN_PAUSES 50 /* pauses between two looks at the clock's worth of work */
+#define SPIN_ROUNDS 40 /* at the highest level */
+#define PROBE_EVERY 32 /* a wait that does not spin any more tries again so often */
 #define LOCK_GRACE FMP_SECOND
-#define LATE_TICKS 10    /* after so many ticks, sleep longer: many idle waiters cost little */
+#define LATE_TICKS 10 /* after so many ticks, sleep longer: many idle waiters cost little */
 
 static int
 spin(const struct fmp_waiter *waiter, struct fmp_wait *w)

@@ -79,8 +79,8 @@ fmp_queue_report(FmpQueue *self, PyObject *object)
         PyException_SetTraceback(error, traceback);
     }
     PyObject *hook = PyObject_GetAttrString((PyObject *)self, "_on_queue_feeder_error");
-    PyObject *result = hook != NULL ? call_while_handling(hook, type, error, traceback, object)
-                                    : NULL;
+    PyObject *result =
+        hook != NULL ? call_while_handling(hook, type, error, traceback, object) : NULL;
     int rc = result != NULL ? 0 : -1;
     Py_XDECREF(result);
     Py_XDECREF(hook);
@@ -396,7 +396,8 @@ static PyMethodDef queue_methods[] = {
      "Wait for one object and take up to `max_items` that are there: a list. queue.Empty when\n"
      "there is none within `timeout` seconds."},
     {"qsize", (PyCFunction)queue_qsize, METH_NOARGS, "qsize($self)\n--\n\nObjects in it; exact."},
-    {"empty", (PyCFunction)queue_empty, METH_NOARGS, "empty($self)\n--\n\nIs nothing in it? Exact."},
+    {"empty", (PyCFunction)queue_empty, METH_NOARGS,
+     "empty($self)\n--\n\nIs nothing in it? Exact."},
     {"full", (PyCFunction)queue_full, METH_NOARGS, "full($self)\n--\n\nIs there no room? Exact."},
     {"_wait_nonempty", (PyCFunction)queue_wait_nonempty, METH_O, "Is something in it by then?"},
     {"_fileno", (PyCFunction)queue_fileno, METH_NOARGS, "Readable when something is in it."},

@@ -183,8 +183,8 @@ stash_rest(FmpQueue *self, const struct fmp_buffer *taken, size_t offset)
     }
     memcpy(copy, taken->data + offset, size);
     drop_stash(self);
-    self->stash
-        = (struct fmp_stash){.data = copy, .size = size, .generation = fmp_fork_generation()};
+    self->stash =
+        (struct fmp_stash){.data = copy, .size = size, .generation = fmp_fork_generation()};
 }
 
 PyObject *

@@ -71,8 +71,8 @@ int
 fmp_add_simple_queue(PyObject *module)
 {
     PyObject *queue = PyObject_GetAttrString(module, "Queue");
-    PyTypeObject *type
-        = queue != NULL ? fmp_add_type(module, &simple_spec, (PyTypeObject *)queue) : NULL;
+    PyTypeObject *type =
+        queue != NULL ? fmp_add_type(module, &simple_spec, (PyTypeObject *)queue) : NULL;
     Py_XDECREF(queue);
     Py_XDECREF(type);
     return type != NULL ? 0 : -1;
