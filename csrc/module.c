@@ -21,6 +21,8 @@ static int (*const add_objects[])(PyObject *) = {
     fmp_add_queue,
     fmp_add_simple_queue,
     fmp_add_connection,
+    fmp_add_pool_board,
+    fmp_add_pool_job,
 };
 
 PyTypeObject *
@@ -88,6 +90,8 @@ core_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->queue_empty);
     Py_VISIT(state->queue_full);
     Py_VISIT(state->array_iterator);
+    Py_VISIT(state->pool_board);
+    Py_VISIT(state->pool_job);
     return fmp_codec_traverse(&state->codec, visit, arg);
 }
 
@@ -98,6 +102,8 @@ core_clear(PyObject *module)
     Py_CLEAR(state->queue_empty);
     Py_CLEAR(state->queue_full);
     Py_CLEAR(state->array_iterator);
+    Py_CLEAR(state->pool_board);
+    Py_CLEAR(state->pool_job);
     fmp_codec_clear(&state->codec);
     return 0;
 }

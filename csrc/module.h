@@ -16,6 +16,8 @@ struct fmp_state {
     PyObject *queue_empty; /* queue.Empty */
     PyObject *queue_full;  /* queue.Full */
     PyTypeObject *array_iterator;
+    PyTypeObject *pool_board;
+    PyTypeObject *pool_job;
 };
 
 static inline struct fmp_state *
@@ -46,5 +48,7 @@ int fmp_add_array(PyObject *module, PyTypeObject *synced);
 int fmp_add_queue(PyObject *module);
 int fmp_add_simple_queue(PyObject *module);
 int fmp_add_connection(PyObject *module);
+int fmp_add_pool_board(PyObject *module);
+int fmp_add_pool_job(PyObject *module);
 
 #endif

@@ -16,11 +16,22 @@ if _hook is not None and _hook.is_enabled():
 
 from . import context, process, reduction  # noqa: E402, F401  (the stdlib's package has them)
 from ._install import install  # noqa: E402
-from .errors import CorruptionError, WorkerLostError  # noqa: E402
+from .errors import (  # noqa: E402
+    BrokenPoolError,
+    CorruptionError,
+    PoolTerminatedError,
+    WorkerLostError,
+)
 
 __all__ = [x for x in dir(context._default_context) if not x.startswith("_")]
 globals().update((name, getattr(context._default_context, name)) for name in __all__)
-__all__ += ["CorruptionError", "WorkerLostError", "install"]
+__all__ += [
+    "BrokenPoolError",
+    "CorruptionError",
+    "PoolTerminatedError",
+    "WorkerLostError",
+    "install",
+]
 
 SUBDEBUG = 5
 SUBWARNING = 25

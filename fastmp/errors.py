@@ -1,6 +1,6 @@
 """Exceptions that fastmp adds to the stdlib's."""
 
-__all__ = ["CorruptionError", "WorkerLostError"]
+__all__ = ["BrokenPoolError", "CorruptionError", "PoolTerminatedError", "WorkerLostError"]
 
 
 class CorruptionError(OSError):
@@ -8,4 +8,22 @@ class CorruptionError(OSError):
 
 
 class WorkerLostError(RuntimeError):
-    """A pool's worker died while it ran a task; that task is lost, the pool goes on."""
+    """A pool's worker died while it ran a task; that task is lost, the pool goes on.
+
+    ``pid`` is the worker's, ``exitcode`` what ``Process.exitcode`` says of it (-9 for SIGKILL; None
+    when it is not known), ``task`` what it was running.
+    """
+
+    def __init__(self, message, pid=None, exitcode=None, task=None):
+        super().__init__(message)
+        self.pid = pid
+        self.exitcode = exitcode
+        self.task = task
+
+
+class BrokenPoolError(RuntimeError):
+    """The workers of a pool cannot be started, so that none of its jobs can be done."""
+
+
+class PoolTerminatedError(RuntimeError):
+    """The pool was terminated before the result came."""

@@ -1,21 +1,52 @@
-"""Stand-in: the stdlib's pools, until the native ones take their place."""
+"""Process pools: tasks, results and workers over a native task board.
 
-from . import _std, queues
+Signatures and errors are those of ``multiprocessing.pool``.  ``Pool(...)`` is native; a subclass of
+it is the stdlib's, in Python over fastmp's queues and processes, for code that overrides how a pool
+talks to its workers (joblib, torch).
+
+When a worker is killed, the task that it ran fails with ``fastmp.WorkerLostError``, and the pool
+goes on.  A pool has no threads of its own: whoever waits for a result collects results.  Threads
+run only while callbacks are due, ``maxtasksperchild`` is set, or an iterator has to be fed.
+"""
+
+import operator
+import os
+import warnings
+
+from . import _core, _std, queues
+from ._workers import Crew
 from .context import _default_context
+
+_original = _std.pool
+util = _std.util
+
+INIT = _original.INIT
+RUN = _original.RUN
+CLOSE = _original.CLOSE
+TERMINATE = _original.TERMINATE
+mapstar = _original.mapstar
+starmapstar = _original.starmapstar
+
+_CALL, _MAP, _IMAP, _IMAP_UNORDERED = range(4)
+_FED_BY_WAITERS, _FED_BY_THREAD = 1, 2
 
 
 class _TaskQueue(queues.SimpleQueue):
     """A subclass, hence the queue of pipe and locks into which the stdlib's pools reach."""
 
 
-class Pool(_std.pool.Pool):
+class Pool(_original.Pool):
+    """A pool of worker processes.
+
+    ValueError when *processes* or *maxtasksperchild* is below 1, TypeError when *initializer* is
+    not callable.  *processes* is the number of usable CPUs when it is None.
+    """
+
+    def __new__(cls, *args, **kwds):
+        return object.__new__(_NativePool if cls is Pool else cls)
+
     def __init__(
-        self,
-        processes=None,
-        initializer=None,
-        initargs=(),
-        maxtasksperchild=None,
-        context=None,
+        self, processes=None, initializer=None, initargs=(), maxtasksperchild=None, context=None
     ):
         super().__init__(
             processes,
@@ -32,8 +63,236 @@ class Pool(_std.pool.Pool):
         self._quick_get = self._outqueue._reader.recv
 
 
-class ThreadPool(_std.pool.ThreadPool, Pool):
+class ThreadPool(_original.ThreadPool, Pool):
+    """The stdlib's pool of threads."""
+
+
+class _ApplyResult(_core.PoolResult, _original.ApplyResult):
     pass
 
+
+class _MapResult(_core.PoolResult, _original.MapResult):
+    pass
+
+
+class _IMapIterator(_core.PoolIterator, _original.IMapIterator):
+    pass
+
+
+class _IMapUnorderedIterator(_core.PoolIterator, _original.IMapUnorderedIterator):
+    pass
+
+
+class _Handler:
+    """What is asked of ``pool._worker_handler`` and its like: there is no such thread."""
+
+    daemon = True
+
+    def __init__(self, pool):
+        self._state = pool._state
+
+    def is_alive(self):
+        return self._state in (RUN, CLOSE)
+
+    def join(self, timeout=None):
+        pass
+
+
+def _cpu_count():
+    return getattr(os, "process_cpu_count", os.cpu_count)() or 1
+
+
+class _NativePool(Pool):
+    """What ``Pool(...)`` gives."""
+
+    def __init__(
+        self, processes=None, initializer=None, initargs=(), maxtasksperchild=None, context=None
+    ):
+        # Early, for __del__() when something below raises.
+        self._pool = []
+        self._state = INIT
+
+        if processes is None:
+            processes = _cpu_count()
+        if processes < 1:
+            raise ValueError("Number of processes must be at least 1")
+        if maxtasksperchild is not None and (
+            not isinstance(maxtasksperchild, int) or maxtasksperchild <= 0
+        ):
+            raise ValueError("maxtasksperchild must be a positive int or None")
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+
+        self._ctx = context or _default_context.get_context()
+        self._processes = processes
+        self._maxtasksperchild = maxtasksperchild
+        self._initializer = initializer
+        self._initargs = initargs
+        self._crew = crew = Crew(
+            self._ctx,
+            self.Process,
+            self._pool,
+            processes,
+            initializer,
+            initargs,
+            maxtasksperchild,
+            self._wrap_exception,
+        )
+        self._board = crew.board
+        self._cache = crew.board.cache
+        try:
+            crew.repopulate()
+        except Exception:
+            for p in self._pool:
+                if p.exitcode is None:
+                    p.terminate()
+            for p in self._pool:
+                p.join()
+            raise
+        self._terminate = util.Finalize(self, crew.terminate, exitpriority=15)
+        self._state = RUN
+        if maxtasksperchild is not None:
+            crew.need_server()
+
+    def __del__(self, _warn=warnings.warn, RUN=RUN):
+        if self._state == RUN and self._board.owned:
+            _warn(f"unclosed running multiprocessing pool {self!r}", ResourceWarning, source=self)
+
+    def _setup_queues(self):
+        pass
+
+    def _repopulate_pool(self):
+        self._crew.size = self._processes
+        self._crew.repopulate()
+
+    @property
+    def _worker_handler(self):
+        return _Handler(self)
+
+    _task_handler = _result_handler = _worker_handler
+
+    #
+    # Giving out tasks
+    #
+
+    def apply(self, func, args=(), kwds={}):  # noqa: B006
+        """Call *func* with *args* and *kwds* in a worker, and wait for the result."""
+        return self.apply_async(func, args, kwds).get()
+
+    def apply_async(
+        self,
+        func,
+        args=(),
+        kwds={},  # noqa: B006
+        callback=None,
+        error_callback=None,
+    ):
+        """Call *func* in a worker; returns an ``AsyncResult`` at once.
+
+        *callback* is called with the result, or *error_callback* with the exception, before
+        ``get()`` returns, in a thread of this process.
+        """
+        self._check_running()
+        result = _ApplyResult(self._board, self, _CALL, callback, error_callback)
+        self._board.call(result, func, args, kwds)
+        if callback or error_callback:
+            self._crew.need_server()
+        return result
+
+    def _map_async(
+        self, func, iterable, mapper, chunksize=None, callback=None, error_callback=None
+    ):
+        result, how = self._start_map(func, iterable, mapper, chunksize, callback, error_callback)
+        if how == _FED_BY_WAITERS or callback or error_callback:
+            self._crew.need_server()
+        return result
+
+    def _start_map(
+        self, func, iterable, mapper, chunksize=None, callback=None, error_callback=None
+    ):
+        self._check_running()
+        if not hasattr(iterable, "__len__"):
+            iterable = list(iterable)
+        length = len(iterable)
+        if chunksize is None:
+            chunksize, extra = divmod(length, (len(self._pool) or self._processes) * 4)
+            if extra:
+                chunksize += 1
+        if length == 0:
+            chunksize = 0
+        chunksize = operator.index(chunksize)
+        result = _MapResult(self._board, self, _MAP, callback, error_callback, chunksize, length)
+        if chunksize <= 0:
+            return result, 0
+        chunk = 0 if chunksize == 1 else chunksize
+        return result, self._board.start(result, func, iterable, chunk, mapper is starmapstar, 0)
+
+    def map(self, func, iterable, chunksize=None):
+        """Call *func* with each item, in the workers; returns the list of results in order.
+
+        Raises the first exception that came, when all items have been dealt with.
+        """
+        return self._start_map(func, iterable, mapstar, chunksize)[0].get()
+
+    def starmap(self, func, iterable, chunksize=None):
+        """``map()`` whose items are unpacked as arguments: ``func(a, b)`` for ``(a, b)``."""
+        return self._start_map(func, iterable, starmapstar, chunksize)[0].get()
+
+    def imap(self, func, iterable, chunksize=1, *, buffersize=None):
+        """An iterator over the results, in order.
+
+        *iterable* is consumed at once, or as fast as the workers go, in a thread.  With
+        *buffersize*, no more than so many tasks are out whose results have not been taken.
+        """
+        return self._imap(_IMapIterator, _IMAP, func, iterable, chunksize, buffersize)
+
+    def imap_unordered(self, func, iterable, chunksize=1, *, buffersize=None):
+        """``imap()`` whose results come as they are ready."""
+        return self._imap(
+            _IMapUnorderedIterator, _IMAP_UNORDERED, func, iterable, chunksize, buffersize
+        )
+
+    def _imap(self, iterator, kind, func, iterable, chunksize, buffersize):
+        self._check_running()
+        if chunksize < 1:
+            raise ValueError(f"Chunksize must be 1+, not {chunksize}")
+        if buffersize is not None and operator.index(buffersize) < 1:
+            raise ValueError("buffersize must be None or at least 1")
+        result = iterator(self._board, self, kind, None, None, operator.index(chunksize))
+        chunk = 0 if chunksize == 1 else chunksize
+        how = self._board.start(result, func, iterable, chunk, False, buffersize or 0)
+        if how == _FED_BY_THREAD:
+            self._crew.feed(result)
+        if chunk == 0:
+            return result
+        return (item for chunk in result for item in chunk)
+
+    #
+    # The end
+    #
+
+    def close(self):
+        """Take no more tasks; the workers leave after the last one."""
+        util.debug("closing pool")
+        if self._state == RUN:
+            self._state = CLOSE
+            self._crew.close()
+
+    def terminate(self):
+        """End the workers at once.  What was not done fails with ``PoolTerminatedError``."""
+        self._state = TERMINATE
+        self._terminate()
+
+    def join(self):
+        """Wait for the workers' end.  ValueError before ``close()`` or ``terminate()``."""
+        util.debug("joining pool")
+        if self._state == RUN:
+            raise ValueError("Pool is still running")
+        if self._state not in (CLOSE, TERMINATE):
+            raise ValueError("In unknown state")
+        self._crew.join()
+
+
+_NativePool.__name__ = _NativePool.__qualname__ = "Pool"
 
 _std.inherit(globals())

@@ -1,0 +1,235 @@
+/* pool.h - the objects of a pool in its parent: the board, and a job for each call of a method.
+ *
+ * Everything here is process-local and touched with the GIL held, but for the words of type fmp_a32,
+ * which sleeping threads look at without it. A child of a fork inherits the objects and may not use
+ * them: `generation` tells.
+ *
+ * Nobody collects results in the background. A thread that waits for something takes the role of
+ * the collector when it is free, sleeps for results and deals them out; the others sleep until what
+ * they wait for is there or the role is free.
+ *
+ *   py_pool_board.c    the board's type, its Python methods, the worker's slots
+ *   py_pool_job.c      a job's type: get(), wait(), next()
+ *   py_pool_result.c   what a result does to its job
+ *   py_pool_feed.c     objects to tasks
+ *   py_pool_collect.c  waiting, the collector's role, results to objects, dead workers
+ *   py_pool_worker.c   the worker's loop
+ */
+#ifndef FMP_OBJECTS_POOL_H
+#define FMP_OBJECTS_POOL_H
+
+#include <Python.h>
+#include <stdbool.h>
+
+#include "bridge/codec.h"
+#include "bridge/wait.h"
+#include "channel/taskboard.h"
+#include "module.h"
+
+/* --- what tasks and results look like ----------------------------------------------------------- */
+
+enum fmp_task_mode {
+    FMP_TASK_CALL,      /* args: function(*args) */
+    FMP_TASK_CALL_KW,   /* (args, kwargs) */
+    FMP_TASK_ONE,       /* x: function(x) */
+    FMP_TASK_STAR,      /* xs: function(*xs) */
+    FMP_TASK_MANY,      /* a tuple of x: a list of results */
+    FMP_TASK_MANY_STAR, /* a tuple of xs: a list of results */
+    FMP_TASK_MODES,
+};
+
+/* The payload of a task: this, the pickled function padded to whole units, the encoded argument.
+ * With the record's header before it, the argument lies on the grid its encoder counts on. */
+struct fmp_task_head {
+    struct fmp_task_tag tag;
+    uint32_t mode;
+    uint32_t function; /* bytes; 0: the argument is (function, argument), pickled together */
+};
+_Static_assert(sizeof(struct fmp_task_head) == FMP_UNIT, "keeps the argument on its grid");
+
+enum fmp_result_status {
+    FMP_RESULT_OK,
+    FMP_RESULT_ERROR,        /* an exception */
+    FMP_RESULT_EXIT,         /* (pid, exception's name and text, traceback): the worker leaves */
+    FMP_RESULT_START_FAILED, /* of no task: an exception of the initializer */
+    FMP_RESULT_STATUSES,
+};
+
+struct fmp_result_head {
+    struct fmp_task_tag tag;
+    uint32_t status;
+    uint32_t leaving; /* it was the worker's last */
+};
+_Static_assert(sizeof(struct fmp_result_head) == FMP_UNIT, "at most 32 bytes of prefix");
+
+/* --- the board ------------------------------------------------------------------------------------ */
+
+struct fmp_pool_waiter;
+
+typedef struct {
+    PyObject_HEAD
+    struct fmp_state *state;
+    struct fmp_taskboard board;
+    struct fmp_spin spin;
+    uint32_t generation; /* of forks: who may give out tasks and collect results */
+    uint32_t last_job;
+
+    PyObject *cache;       /* {number: unfinished job} */
+    PyObject *finished;    /* [job]: complete, their callbacks are due */
+    PyObject *feeds;       /* [job]: whoever waits goes on feeding them */
+    PyObject *supervise;   /* called when a worker may have ended; or NULL */
+    PyObject *start_error; /* what an initializer raised last, or NULL */
+    PyObject *ended;       /* the exception that every job fails with from now on, or NULL */
+
+    struct fmp_pool_waiter *waiters;   /* those who do not collect */
+    struct fmp_pool_waiter *collector; /* who has the role, while it sleeps; or NULL */
+    fmp_a32 collecting;                /* the same for those without the GIL: 1 or 0 */
+    fmp_a32 stopped;
+    bool keep_serving;   /* the background thread is to stay */
+    uint32_t processing; /* batches that were taken and are being dealt out */
+    uint32_t callbacks;  /* unfinished jobs that have one */
+    bool closing;        /* dismiss the workers when no job is left */
+    bool dismissed;      /* ... which has been done */
+    bool alarm;          /* supervise() is due */
+    bool supervising;    /* ... and running */
+    bool understaffed;   /* supervise() wants to be called at each tick */
+    int64_t looked_at;   /* when the workers were last known to be alive */
+} FmpBoard;
+
+/* --- jobs ------------------------------------------------------------------------------------------- */
+
+enum fmp_job_kind { FMP_JOB_CALL, FMP_JOB_MAP, FMP_JOB_IMAP, FMP_JOB_IMAP_UNORDERED };
+
+/* A window over an endless sequence of cells: [base, base + room). */
+struct fmp_marks {
+    uint64_t base; /* all before it are marked */
+    uint8_t *cell;
+    size_t room; /* a power of two, or 0 */
+};
+
+struct fmp_item {
+    PyObject *value; /* NULL: not there yet */
+    bool success;
+};
+
+struct fmp_items {
+    uint64_t base; /* all before it have been handed out */
+    struct fmp_item *cell;
+    size_t room;
+};
+
+/* Where a job's tasks come from. */
+struct fmp_feed {
+    PyObject *source;   /* iterator; NULL: nothing is left to feed */
+    PyObject *function; /* until the last task is out */
+    PyObject *pickled;  /* the function by reference, or NULL: goes with each task */
+    Py_ssize_t chunk;   /* items for a task; 0: one, bare */
+    Py_ssize_t limit;   /* tasks out whose results have not been handed out; 0: any number */
+    uint64_t budget;    /* bytes of tasks that may be waiting */
+    bool star;
+    bool busy; /* somebody is feeding */
+};
+
+typedef struct {
+    PyObject_HEAD
+    FmpBoard *board; /* NULL when it is finished, as are pool, callbacks and function */
+    PyObject *pool;
+    PyObject *callback;
+    PyObject *error_callback;
+    PyObject *function; /* for messages */
+    PyObject *value;    /* CALL, MAP: the result or the exception; IMAP: what ended it early */
+    uint32_t number;
+    uint8_t kind;
+    bool success;
+    bool complete;    /* all results are in; the callback may still be due */
+    fmp_a32 finished; /* 1: get() returns */
+    Py_ssize_t chunksize;
+    Py_ssize_t length;    /* MAP: of the iterable, as it said */
+    Py_ssize_t fed_items; /* ... as it turned out */
+    uint64_t fed;         /* tasks that were given out */
+    uint64_t received;    /* their results */
+    uint64_t handed_out;  /* IMAP: results that next() returned */
+    struct fmp_feed feed;
+    struct fmp_marks marks; /* which tasks are done */
+    struct fmp_items items; /* IMAP: results for next() */
+} FmpJob;
+
+/* py_pool_result.c. All of these swallow nothing: an exception in there is that of no memory. */
+
+/* The full index behind the one of a tag; false when there is no such task, or it is done. */
+bool fmp_job_pending(const FmpJob *job, uint32_t index, uint64_t *full);
+/* The result of a task; steals `value`. Ignored when the task is done already. 0 or -1. */
+int fmp_job_set(FmpJob *job, uint32_t index, bool success, PyObject *value);
+/* Completes the job if its last result is in. */
+int fmp_job_check(FmpJob *job);
+/* Nothing will be fed any more. */
+void fmp_job_end_feed(FmpJob *job);
+/* get() returns from now on; forgets the board. */
+void fmp_job_finish(FmpJob *job);
+/* An unfinished job ends with that exception. */
+void fmp_job_abort(FmpJob *job, PyObject *error);
+void fmp_job_free_windows(FmpJob *job);
+int fmp_job_visit_windows(FmpJob *job, visitproc visit, void *arg);
+/* The next item for next(), moved into *out; false when there is none now. */
+bool fmp_job_pop(FmpJob *job, struct fmp_item *out);
+bool fmp_job_has_item(const FmpJob *job);
+
+/* --- feeding, py_pool_feed.c ------------------------------------------------------------------------- */
+
+/* Gives out the one task of a call. What goes wrong is its result. 0; -1 with an exception for the
+ * caller too (KeyboardInterrupt). */
+int fmp_feed_call(FmpBoard *b, FmpJob *job, PyObject *function, PyObject *args, PyObject *kwargs);
+/* Makes `iterable` what the job is fed from. `chunk` 0: items one by one, bare; `limit`: tasks out
+ * whose results have not been handed out, or 0. 0: anybody may feed it; 1: only a thread of its own,
+ * since its iterator may block; -1 with an exception. */
+int fmp_feed_begin(FmpJob *job, PyObject *function, PyObject *iterable, Py_ssize_t chunk, bool star,
+                   Py_ssize_t limit);
+/* Gives out tasks while there is room. 1: nothing left to feed, 0: no room, or somebody else is
+ * feeding; -1 with an exception for the caller. */
+int fmp_feed_some(FmpBoard *b, FmpJob *job);
+/* Feeds the jobs in b->feeds. 0, or -1 with an exception. */
+int fmp_feed_pending(FmpBoard *b);
+/* Sleeps until there is room again for the job's tasks. 0, or -1 with an exception. */
+int fmp_feed_wait(FmpBoard *b, FmpJob *job);
+
+/* --- collecting, py_pool_collect.c -------------------------------------------------------------------- */
+
+struct fmp_pool_waiter {
+    bool (*ready)(const FmpBoard *b, const FmpJob *job); /* with the GIL */
+    FmpJob *job;
+    struct fmp_pool_waiter *next;
+    fmp_a32 poked; /* 1: look again */
+    fmp_a32 sleepers;
+};
+
+/* Waits until `ready` says so, collecting as need be. FMP_OK, FMP_TIMEOUT, FMP_PYERR. */
+int fmp_pool_wait(FmpBoard *b, struct fmp_pool_waiter *me, int64_t deadline);
+/* Deals out what is there, if nobody else does. 0, or -1 with an exception. */
+int fmp_pool_pump(FmpBoard *b);
+/* Deals out what is there, whoever else does. */
+int fmp_pool_drain(FmpBoard *b);
+/* Wakes the waiters for which something has changed. */
+void fmp_pool_poke(FmpBoard *b);
+/* After a job has gone: lets the workers go when it was the last of a closed pool. */
+void fmp_pool_job_gone(FmpBoard *b);
+/* Is there nothing for a background thread to do? */
+bool fmp_pool_idle(const FmpBoard *b);
+/* What a worker that has ended held: a job whose task is lost, with its index; NULL for nothing,
+ * with *later set when it cannot be told now (perhaps with an exception). A new reference. */
+FmpJob *fmp_pool_bury(FmpBoard *b, uint32_t worker, uint32_t *index, bool *later);
+/* -1 with RuntimeError in a process that only inherited the pool. */
+int fmp_pool_check_owner(const FmpBoard *b);
+/* Calls fastmp.pool's function; a new reference. For what is rare. */
+PyObject *fmp_pool_call_python(const char *name, const char *format, ...);
+
+/* py_pool_worker.c */
+PyObject *fmp_pool_work(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args);
+PyObject *fmp_pool_report_start(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args);
+
+static inline bool
+fmp_pool_job_check(struct fmp_state *state, PyObject *object)
+{
+    return PyObject_TypeCheck(object, state->pool_job);
+}
+
+#endif

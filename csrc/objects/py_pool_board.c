@@ -1,0 +1,559 @@
+/* py_pool_board.c - _core.TaskBoard: what a pool's parent and its workers share; see pool.h.
+ *
+ * The parent makes it; a worker inherits it by fork, or attaches to what _share() gives. The policy
+ * (when to start a worker, when to give up) is Python's, in fastmp/_workers.py.
+ */
+#include "objects/pool.h"
+
+#include <structmember.h>
+
+#include "base/status.h"
+#include "bridge/errors.h"
+#include "platform/clock.h"
+
+/* --- making and ending -------------------------------------------------------------------------- */
+
+#define MOST_WORKERS 65536
+
+static int
+open_board(FmpBoard *self, PyObject *what)
+{
+    int rc;
+    if (PyTuple_Check(what)) {
+        struct fmp_taskboard_fds fds;
+        Py_ssize_t offset, size;
+        if (!PyArg_ParseTuple(what, "iiiiinn;expected what _share() gives", &fds.tasks_ring,
+                              &fds.tasks_bell, &fds.results_ring, &fds.results_bell, &fds.slot,
+                              &offset, &size)) {
+            return -1;
+        }
+        fds.slot_offset = (size_t)offset;
+        fds.slot_size = (size_t)size;
+        rc = fmp_taskboard_attach(&self->board, &fds);
+    }
+    else {
+        long n = PyLong_AsLong(what);
+        if (n == -1 && PyErr_Occurred()) {
+            return -1;
+        }
+        if (n < 1 || n > MOST_WORKERS) {
+            PyErr_Format(PyExc_ValueError, "a pool has 1 to %d workers", MOST_WORKERS / 2);
+            return -1;
+        }
+        rc = fmp_taskboard_create(&self->board, (uint32_t)n);
+    }
+    if (rc != FMP_OK) {
+        fmp_raise(rc, "create a pool");
+        return -1;
+    }
+    return 0;
+}
+
+static PyObject *
+board_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
+{
+    PyObject *what;
+    if (!PyArg_ParseTuple(args, "O:TaskBoard", &what)) {
+        return NULL;
+    }
+    FmpBoard *self = (FmpBoard *)type->tp_alloc(type, 0);
+    if (self == NULL) {
+        return NULL;
+    }
+    self->state = fmp_state_of_type(type);
+    self->cache = PyDict_New();
+    self->finished = PyList_New(0);
+    self->feeds = PyList_New(0);
+    self->generation = fmp_fork_generation();
+    if (self->state == NULL || self->cache == NULL || self->finished == NULL || self->feeds == NULL
+        || open_board(self, what) < 0) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    return (PyObject *)self;
+}
+
+static int
+board_traverse(FmpBoard *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->cache);
+    Py_VISIT(self->finished);
+    Py_VISIT(self->feeds);
+    Py_VISIT(self->supervise);
+    Py_VISIT(self->start_error);
+    Py_VISIT(self->ended);
+    return 0;
+}
+
+static int
+board_clear(FmpBoard *self)
+{
+    /* The containers stay for those who still look into them, but hold nothing. */
+    if (self->cache != NULL) {
+        PyDict_Clear(self->cache);
+    }
+    if (self->finished != NULL) {
+        PyList_SetSlice(self->finished, 0, PY_SSIZE_T_MAX, NULL);
+    }
+    if (self->feeds != NULL) {
+        PyList_SetSlice(self->feeds, 0, PY_SSIZE_T_MAX, NULL);
+    }
+    Py_CLEAR(self->supervise);
+    Py_CLEAR(self->start_error);
+    Py_CLEAR(self->ended);
+    return 0;
+}
+
+static void
+board_dealloc(FmpBoard *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    board_clear(self);
+    Py_CLEAR(self->cache);
+    Py_CLEAR(self->finished);
+    Py_CLEAR(self->feeds);
+    fmp_taskboard_close(&self->board);
+    type->tp_free((PyObject *)self);
+    Py_DECREF(type);
+}
+
+static PyObject *
+board_share(FmpBoard *self, PyObject *Py_UNUSED(ignored))
+{
+    struct fmp_taskboard_fds fds;
+    fmp_taskboard_share(&self->board, &fds);
+    return Py_BuildValue("(iiiiinn)", fds.tasks_ring, fds.tasks_bell, fds.results_ring,
+                         fds.results_bell, fds.slot, (Py_ssize_t)fds.slot_offset,
+                         (Py_ssize_t)fds.slot_size);
+}
+
+/* --- giving out tasks -------------------------------------------------------------------------------- */
+
+static int
+check_args(const char *name, Py_ssize_t n_args, Py_ssize_t expected)
+{
+    if (n_args != expected) {
+        PyErr_Format(PyExc_TypeError, "%s() takes %zd arguments (%zd given)", name, expected,
+                     n_args);
+        return -1;
+    }
+    return 0;
+}
+
+/* The job at args[0], of this process's pool; NULL with an exception. */
+static FmpJob *
+job_argument(FmpBoard *self, PyObject *object)
+{
+    if (!fmp_pool_job_check(self->state, object)) {
+        PyErr_SetString(PyExc_TypeError, "expected a result of a pool");
+        return NULL;
+    }
+    return fmp_pool_check_owner(self) < 0 ? NULL : (FmpJob *)object;
+}
+
+static PyObject *
+board_call(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args)
+{
+    FmpJob *job = check_args("call", n_args, 4) < 0 ? NULL : job_argument(self, args[0]);
+    if (job == NULL) {
+        return NULL;
+    }
+    if (self->ended != NULL) {
+        fmp_job_abort(job, self->ended);
+    }
+    else if (fmp_feed_call(self, job, args[1], args[2], args[3]) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* How a job goes on to be fed, once start() has returned. */
+enum { ALL_FED, FED_BY_WAITERS, FED_BY_THREAD };
+
+static PyObject *
+board_start(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args)
+{
+    FmpJob *job = check_args("start", n_args, 6) < 0 ? NULL : job_argument(self, args[0]);
+    if (job == NULL) {
+        return NULL;
+    }
+    Py_ssize_t chunk = PyLong_AsSsize_t(args[3]), limit = PyLong_AsSsize_t(args[5]);
+    int star = PyObject_IsTrue(args[4]);
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    if (self->ended != NULL) {
+        fmp_job_abort(job, self->ended);
+        return PyLong_FromLong(ALL_FED);
+    }
+    int how = fmp_feed_begin(job, args[1], args[2], chunk, star, limit);
+    if (how > 0) {
+        return PyLong_FromLong(FED_BY_THREAD);
+    }
+    int rc = how == 0 ? fmp_feed_some(self, job) : -1;
+    if (rc == 0 && limit == 0 && job->feed.source != NULL) {
+        rc = PyList_Append(self->feeds, (PyObject *)job);
+        return rc < 0 ? NULL : PyLong_FromLong(FED_BY_WAITERS);
+    }
+    return rc < 0 ? NULL : PyLong_FromLong(ALL_FED);
+}
+
+static PyObject *
+board_feed(FmpBoard *self, PyObject *object)
+{
+    FmpJob *job = job_argument(self, object);
+    if (job == NULL) {
+        return NULL;
+    }
+    int rc = fmp_feed_some(self, job);
+    if (rc == 0 && fmp_feed_wait(self, job) < 0) {
+        rc = -1;
+    }
+    return rc < 0 ? NULL : PyBool_FromLong(rc);
+}
+
+/* --- serving ------------------------------------------------------------------------------------------ */
+
+static bool
+has_duty(const FmpBoard *b, const FmpJob *Py_UNUSED(job))
+{
+    return PyList_GET_SIZE(b->finished) > 0 || atomic_load(&b->stopped)
+        || (!b->keep_serving && fmp_pool_idle(b));
+}
+
+static PyObject *
+board_serve(FmpBoard *self, PyObject *Py_UNUSED(ignored))
+{
+    struct fmp_pool_waiter me = {.ready = has_duty};
+    if (fmp_pool_check_owner(self) < 0 || fmp_pool_wait(self, &me, FMP_NEVER) == FMP_PYERR) {
+        return NULL;
+    }
+    PyObject *jobs = PyList_GetSlice(self->finished, 0, PY_SSIZE_T_MAX);
+    if (jobs != NULL && PyList_SetSlice(self->finished, 0, PyList_GET_SIZE(jobs), NULL) < 0) {
+        Py_CLEAR(jobs);
+    }
+    return jobs;
+}
+
+static bool
+is_drained(const FmpBoard *b, const FmpJob *Py_UNUSED(job))
+{
+    return PyDict_GET_SIZE(b->cache) == 0;
+}
+
+static PyObject *
+board_wait_drained(FmpBoard *self, PyObject *Py_UNUSED(ignored))
+{
+    struct fmp_pool_waiter me = {.ready = is_drained};
+    if (fmp_pool_check_owner(self) < 0 || fmp_pool_wait(self, &me, FMP_NEVER) == FMP_PYERR) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static int
+try_dismiss(void *arg, struct fmp_wait *w)
+{
+    return fmp_taskboard_dismiss(arg, w);
+}
+
+void
+fmp_pool_job_gone(FmpBoard *b)
+{
+    if (b->closing && !b->dismissed && PyDict_GET_SIZE(b->cache) == 0
+        && !atomic_load(&b->stopped)) {
+        b->dismissed = true;
+        struct fmp_wait now = {.budget_ns = 0, .fd = -1};
+        if (fmp_taskboard_dismiss(&b->board, &now) != FMP_OK) {
+            /* Whatever becomes of it: the workers see the board's state at their tick. */
+            (void)fmp_run_unlocked(try_dismiss, &b->board);
+        }
+    }
+}
+
+static PyObject *
+board_close(FmpBoard *self, PyObject *Py_UNUSED(ignored))
+{
+    self->closing = true;
+    fmp_pool_job_gone(self);
+    fmp_pool_poke(self);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+board_stop(FmpBoard *self, PyObject *Py_UNUSED(ignored))
+{
+    atomic_store(&self->stopped, 1);
+    fmp_taskboard_stop(&self->board);
+    for (struct fmp_pool_waiter *w = self->waiters; w != NULL; w = w->next) {
+        atomic_store(&w->poked, 1);
+        fmp_wake(&w->poked, &w->sleepers, 1);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+board_drain(FmpBoard *self, PyObject *Py_UNUSED(ignored))
+{
+    if (fmp_pool_drain(self) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+board_end(FmpBoard *self, PyObject *error)
+{
+    if (!PyExceptionInstance_Check(error)) {
+        PyErr_SetString(PyExc_TypeError, "expected an exception");
+        return NULL;
+    }
+    Py_XSETREF(self->ended, Py_NewRef(error));
+    PyObject *jobs = PyDict_Values(self->cache);
+    for (Py_ssize_t i = 0; jobs != NULL && i < PyList_GET_SIZE(jobs); i++) {
+        PyObject *job = PyList_GET_ITEM(jobs, i);
+        if (fmp_pool_job_check(self->state, job)) {
+            fmp_job_abort((FmpJob *)job, error);
+        }
+    }
+    Py_XDECREF(jobs);
+    if (jobs == NULL) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+board_fail(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args)
+{
+    FmpJob *job = check_args("fail", n_args, 3) < 0 ? NULL : job_argument(self, args[0]);
+    if (job == NULL) {
+        return NULL;
+    }
+    unsigned long index = PyLong_AsUnsignedLong(args[1]);
+    if (PyErr_Occurred() || fmp_job_set(job, (uint32_t)index, false, Py_NewRef(args[2])) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* --- the workers' slots ---------------------------------------------------------------------------------- */
+
+static int
+slot_argument(FmpBoard *self, PyObject *number, uint32_t *slot)
+{
+    unsigned long value = PyLong_AsUnsignedLong(number);
+    if (value >= self->board.shm->n_workers) {
+        if (!PyErr_Occurred()) {
+            PyErr_SetString(PyExc_IndexError, "no such worker");
+        }
+        return -1;
+    }
+    *slot = (uint32_t)value;
+    return 0;
+}
+
+/* A free slot, from now on a new worker's; -1 when there is none. */
+static PyObject *
+board_hire(FmpBoard *self, PyObject *Py_UNUSED(ignored))
+{
+    for (uint32_t i = 0; i < self->board.shm->n_workers; i++) {
+        if (fmp_taskboard_state(&self->board, i) == FMP_WORKER_NONE) {
+            fmp_taskboard_hire(&self->board, i);
+            return PyLong_FromUnsignedLong(i);
+        }
+    }
+    return PyLong_FromLong(-1);
+}
+
+static PyObject *
+board_hired(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args)
+{
+    uint32_t slot;
+    if (check_args("hired", n_args, 2) < 0 || slot_argument(self, args[0], &slot) < 0) {
+        return NULL;
+    }
+    unsigned long pid = PyLong_AsUnsignedLong(args[1]);
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    fmp_taskboard_hired(&self->board, slot, (uint32_t)pid);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+board_vacate(FmpBoard *self, PyObject *number)
+{
+    uint32_t slot;
+    if (slot_argument(self, number, &slot) < 0) {
+        return NULL;
+    }
+    fmp_taskboard_vacate(&self->board, slot);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+board_worker_state(FmpBoard *self, PyObject *number)
+{
+    uint32_t slot;
+    if (slot_argument(self, number, &slot) < 0) {
+        return NULL;
+    }
+    return PyLong_FromLong(fmp_taskboard_state(&self->board, slot));
+}
+
+static PyObject *
+board_bury(FmpBoard *self, PyObject *number)
+{
+    uint32_t slot, index;
+    bool later;
+    if (slot_argument(self, number, &slot) < 0) {
+        return NULL;
+    }
+    FmpJob *job = fmp_pool_bury(self, slot, &index, &later);
+    if (job != NULL) {
+        return Py_BuildValue("(NI)", job, (unsigned)index);
+    }
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    return Py_NewRef(later ? Py_NotImplemented : Py_None);
+}
+
+static PyObject *
+board_enter(FmpBoard *self, PyObject *number)
+{
+    uint32_t slot;
+    if (slot_argument(self, number, &slot) < 0) {
+        return NULL;
+    }
+    int rc = fmp_taskboard_enter(&self->board, slot);
+    if (rc != FMP_OK) {
+        return fmp_raise(rc, "become a worker of a pool");
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+board_ready(FmpBoard *self, PyObject *number)
+{
+    uint32_t slot;
+    if (slot_argument(self, number, &slot) < 0) {
+        return NULL;
+    }
+    fmp_taskboard_set_state(&self->board, slot, FMP_WORKER_READY);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+board_tasks_waiting(FmpBoard *self, PyObject *Py_UNUSED(ignored))
+{
+    return PyLong_FromUnsignedLong(fmp_ring_count(&self->board.tasks.ring));
+}
+
+/* --- the type ---------------------------------------------------------------------------------------------- */
+
+static PyObject *
+board_get_stopped(FmpBoard *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong((long)atomic_load(&self->stopped));
+}
+
+static PyObject *
+board_get_idle(FmpBoard *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(!self->keep_serving && fmp_pool_idle(self)
+                           && PyList_GET_SIZE(self->finished) == 0);
+}
+
+static PyObject *
+board_get_owned(FmpBoard *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(self->generation == fmp_fork_generation());
+}
+
+static PyMethodDef board_methods[] = {
+    {"call", (PyCFunction)(void (*)(void))board_call, METH_FASTCALL,
+     "call($self, result, function, args, kwargs, /)\n--\n\nGive out a result's one task."},
+    {"start", (PyCFunction)(void (*)(void))board_start, METH_FASTCALL,
+     "start($self, result, function, iterable, chunk, star, limit, /)\n--\n\n"
+     "Give out what there is room for. 0: all; 1: whoever waits gives out the rest; 2: nothing yet,\n"
+     "a thread is to call feed()."},
+    {"feed", (PyCFunction)board_feed, METH_O,
+     "feed($self, result, /)\n--\n\nGive out what there is room for, then wait for room unless "
+     "that was all: then True."},
+    {"serve", (PyCFunction)board_serve, METH_NOARGS,
+     "serve($self, /)\n--\n\nCollect until callbacks are due: a list of results. Empty: nothing to "
+     "do."},
+    {"wait_drained", (PyCFunction)board_wait_drained, METH_NOARGS, "Wait for all jobs."},
+    {"close", (PyCFunction)board_close, METH_NOARGS, "Workers leave after the last job."},
+    {"stop", (PyCFunction)board_stop, METH_NOARGS, "Nobody is to wait for anything any more."},
+    {"drain", (PyCFunction)board_drain, METH_NOARGS, "Deal out the results that are there."},
+    {"end", (PyCFunction)board_end, METH_O, "Jobs fail with this exception, now and later."},
+    {"fail", (PyCFunction)(void (*)(void))board_fail, METH_FASTCALL,
+     "fail($self, result, index, exception, /)\n--\n\nA task of a result has failed."},
+    {"hire", (PyCFunction)board_hire, METH_NOARGS, "Take a free slot, or -1."},
+    {"hired", (PyCFunction)(void (*)(void))board_hired, METH_FASTCALL,
+     "hired($self, slot, pid, /)\n--\n\nThe slot's worker has been started."},
+    {"vacate", (PyCFunction)board_vacate, METH_O, "The slot's worker is gone."},
+    {"worker_state", (PyCFunction)board_worker_state, METH_O,
+     "0: none, 1: starting, 2: ready, 3: leaving, 4: its initializer has raised."},
+    {"bury", (PyCFunction)board_bury, METH_O,
+     "(result, index) of what the slot's dead worker held; None; or NotImplemented: ask later."},
+    {"tasks_waiting", (PyCFunction)board_tasks_waiting, METH_NOARGS, "Tasks nobody has taken."},
+    {"_enter", (PyCFunction)board_enter, METH_O, "This process is the slot's worker."},
+    {"_ready", (PyCFunction)board_ready, METH_O, "Its initializer has returned."},
+    {"_work", (PyCFunction)(void (*)(void))fmp_pool_work, METH_FASTCALL,
+     "_work($self, slot, maxtasks, wrap_exception, /)\n--\n\nThe loop; returns the tasks done."},
+    {"_report_start", (PyCFunction)(void (*)(void))fmp_pool_report_start, METH_FASTCALL,
+     "_report_start($self, slot, exception, /)\n--\n\nThe initializer has raised."},
+    {"_share", (PyCFunction)board_share, METH_NOARGS, "What another process needs to attach."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef board_members[] = {
+    {"cache", T_OBJECT, offsetof(FmpBoard, cache), READONLY, "{number: unfinished result}"},
+    {"start_error", T_OBJECT, offsetof(FmpBoard, start_error), READONLY, "An initializer's."},
+    {"ended", T_OBJECT, offsetof(FmpBoard, ended), READONLY, "What jobs fail with, or None."},
+    {"supervise", T_OBJECT, offsetof(FmpBoard, supervise), 0, "Called when a worker has ended."},
+    {"understaffed", T_BOOL, offsetof(FmpBoard, understaffed), 0, "... and at each tick."},
+    {"keep_serving", T_BOOL, offsetof(FmpBoard, keep_serving), 0, "serve() waits when idle."},
+    {"dismissed", T_BOOL, offsetof(FmpBoard, dismissed), READONLY, "The workers are leaving."},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef board_getset[] = {
+    {"stopped", (getter)board_get_stopped, NULL, "stop() was called.", NULL},
+    {"idle", (getter)board_get_idle, NULL, "Is there nothing for serve() to do?", NULL},
+    {"owned", (getter)board_get_owned, NULL, "Is this the process that made it?", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot board_slots[] = {
+    {Py_tp_doc, "A pool's tasks and results in shared memory."},
+    {Py_tp_new, board_new},
+    {Py_tp_dealloc, board_dealloc},
+    {Py_tp_traverse, board_traverse},
+    {Py_tp_clear, board_clear},
+    {Py_tp_methods, board_methods},
+    {Py_tp_members, board_members},
+    {Py_tp_getset, board_getset},
+    {0, NULL},
+};
+
+static PyType_Spec board_spec = {
+    .name = "fastmp._core.TaskBoard",
+    .basicsize = sizeof(FmpBoard),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = board_slots,
+};
+
+int
+fmp_add_pool_board(PyObject *module)
+{
+    struct fmp_state *state = fmp_state_of(module);
+    state->pool_board = fmp_add_type(module, &board_spec, NULL);
+    return state->pool_board != NULL ? 0 : -1;
+}

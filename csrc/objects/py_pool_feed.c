@@ -1,0 +1,516 @@
+/* py_pool_feed.c - objects to tasks: pickle, gather, put; as much as there is room for.
+ *
+ * A function that travels by reference is pickled once for its job and lies in each task as bytes;
+ * one that carries state is pickled together with each argument, so that it is made anew for each
+ * task, as the stdlib does. What cannot be pickled fails its own task only.
+ *
+ * Small tasks are gathered in a stage and put together, but never kept from workers who have
+ * nothing to do. Feeding stops when a job's budget of waiting bytes is used up; it is taken up
+ * again by whoever waits for results, or by a feeder thread. Owns job->feed and the count of tasks
+ * given out, which is raised before the task is put: its result may come before put returns.
+ */
+#include "objects/pool.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/layout.h"
+#include "base/status.h"
+#include "bridge/errors.h"
+#include "platform/clock.h"
+
+#define SEQUENCE_BUDGET (UINT64_C(32) << 20) /* bytes of a sequence's tasks that may be waiting */
+#define ITERATOR_BUDGET (UINT64_C(64) << 10) /* of any other iterable's: a pipe's worth */
+#define STAGE_BYTES 8192
+#define STAGE_ITEMS 64
+
+static const uint8_t zeros[FMP_UNIT];
+
+/* --- one task as a batch -------------------------------------------------------------------------- */
+
+struct task {
+    struct {
+        uint64_t record;
+        struct fmp_task_head head;
+    } begin;
+    struct fmp_encoded argument;
+    struct fmp_batch batch;
+    struct fmp_part *parts; /* `few`, or on the heap */
+    struct fmp_part few[5];
+    Py_buffer function;
+};
+
+static void
+free_task(struct task *t)
+{
+    if (t->parts != t->few) {
+        free(t->parts);
+    }
+    fmp_encoded_free(&t->argument);
+    if (t->function.obj != NULL) {
+        PyBuffer_Release(&t->function);
+    }
+}
+
+/* Puts head and function before the encoded argument, whose own record header is left out. */
+static int
+gather_task(struct task *t)
+{
+    const struct fmp_batch *argument = &t->argument.batch;
+    size_t function = (size_t)t->function.len;
+    size_t padding = fmp_round_up(function, FMP_UNIT) - function;
+    uint64_t record;
+    memcpy(&record, argument->parts[0].data, sizeof(record));
+    t->parts = t->few;
+    if (argument->n_parts + 3 > sizeof(t->few) / sizeof(t->few[0])) {
+        t->parts = malloc((argument->n_parts + 3) * sizeof(struct fmp_part));
+        if (t->parts == NULL) {
+            t->parts = t->few;
+            PyErr_NoMemory();
+            return -1;
+        }
+    }
+    t->parts[0] = (struct fmp_part){&t->begin, sizeof(t->begin)};
+    t->parts[1] = (struct fmp_part){t->function.buf, function};
+    t->parts[2] = (struct fmp_part){zeros, padding};
+    for (unsigned i = 0; i < argument->n_parts; i++) {
+        t->parts[3 + i] = argument->parts[i];
+    }
+    t->parts[3].data = (const uint8_t *)t->parts[3].data + FMP_RECORD_HEADER;
+    t->parts[3].size -= FMP_RECORD_HEADER;
+    uint64_t bytes = sizeof(t->begin) + function + padding + argument->bytes - FMP_RECORD_HEADER;
+    t->begin.record = fmp_record_header(bytes - FMP_RECORD_HEADER, fmp_record_kind(record));
+    t->begin.head.function = (uint32_t)function;
+    t->batch = (struct fmp_batch){
+        .parts = t->parts, .n_parts = argument->n_parts + 3, .bytes = bytes, .items = 1};
+    return 0;
+}
+
+/* Does the function travel as a name alone? */
+static bool
+goes_by_reference(PyObject *function)
+{
+    if (PyCFunction_CheckExact(function)) {
+        PyObject *self = PyCFunction_GET_SELF(function);
+        return self == NULL || PyModule_Check(self);
+    }
+    return PyFunction_Check(function) || Py_IS_TYPE(function, &PyType_Type);
+}
+
+/* Encodes a task; `pickled` is the function by reference, or NULL when it goes with the argument.
+ * 0, or -1 with an exception. */
+static int
+encode_task(FmpBoard *b, FmpJob *job, struct task *t, PyObject *function, PyObject *pickled,
+            PyObject *argument, enum fmp_task_mode mode, uint64_t index)
+{
+    t->begin.head =
+        (struct fmp_task_head){.tag = {.index = (uint32_t)index, .job = job->number}, .mode = mode};
+    t->function = (Py_buffer){0};
+    struct fmp_codec *codec = &b->state->codec;
+    int rc;
+    if (pickled != NULL) {
+        if (PyObject_GetBuffer(pickled, &t->function, PyBUF_SIMPLE) < 0) {
+            return -1;
+        }
+        rc = fmp_encode(codec, &t->argument, argument, NULL, 0);
+    }
+    else {
+        PyObject *both = PyTuple_Pack(2, function, argument);
+        rc = both != NULL ? fmp_encode(codec, &t->argument, both, NULL, 0) : -1;
+        Py_XDECREF(both);
+    }
+    if (rc < 0) {
+        if (t->function.obj != NULL) {
+            PyBuffer_Release(&t->function);
+        }
+        return -1;
+    }
+    if (gather_task(t) < 0) {
+        free_task(t);
+        return -1;
+    }
+    return 0;
+}
+
+/* --- putting ------------------------------------------------------------------------------------------ */
+
+struct putting {
+    FmpBoard *board;
+    const struct fmp_batch *batch;
+};
+
+static int
+try_put(void *arg, struct fmp_wait *w)
+{
+    struct putting *p = arg;
+    if (atomic_load(&p->board->stopped)) {
+        return FMP_CLOSED;
+    }
+    return fmp_taskboard_put(&p->board->board, p->batch, w);
+}
+
+/* 0; -1 with an exception. A pool that was stopped takes everything and does nothing with it. */
+static int
+put_batch(FmpBoard *b, const struct fmp_batch *batch)
+{
+    struct putting p = {b, batch};
+    struct fmp_waiter waiter = {.try_once = try_put, .arg = &p, .deadline = FMP_NEVER};
+    int rc = fmp_wait_for(&waiter);
+    if (rc != FMP_OK && rc != FMP_CLOSED) {
+        fmp_raise(rc, "give a task to a pool");
+        return -1;
+    }
+    return 0;
+}
+
+/* Tasks that were counted and not given out: the exception that is set is their result. An exception
+ * that is no Exception (KeyboardInterrupt) is for our caller too. 0, or -1 with an exception. */
+static int
+fail_tasks(FmpJob *job, uint64_t first, uint32_t items)
+{
+    bool raise = !PyErr_ExceptionMatches(PyExc_Exception);
+    PyObject *type, *error, *traceback;
+    PyErr_Fetch(&type, &error, &traceback);
+    PyErr_NormalizeException(&type, &error, &traceback);
+    if (traceback != NULL) {
+        PyException_SetTraceback(error, traceback);
+    }
+    int rc = 0;
+    for (uint32_t i = 0; i < items && rc == 0; i++) {
+        rc = fmp_job_set(job, (uint32_t)(first + i), false, Py_NewRef(error));
+    }
+    if (rc == 0 && raise) {
+        PyErr_Restore(type, error, traceback);
+        return -1;
+    }
+    Py_XDECREF(type);
+    Py_XDECREF(error);
+    Py_XDECREF(traceback);
+    return rc;
+}
+
+struct stage {
+    FmpBoard *board;
+    FmpJob *job;
+    uint64_t first; /* index of the first task in it */
+    uint32_t items;
+    size_t used;
+    uint8_t data[STAGE_BYTES];
+};
+
+static int
+flush(struct stage *s)
+{
+    if (s->items == 0) {
+        return 0;
+    }
+    struct fmp_part part = {s->data, s->used};
+    struct fmp_batch batch = {.parts = &part, .n_parts = 1, .bytes = s->used, .items = s->items};
+    uint64_t first = s->first;
+    uint32_t items = s->items;
+    s->items = 0;
+    s->used = 0;
+    return put_batch(s->board, &batch) < 0 ? fail_tasks(s->job, first, items) : 0;
+}
+
+/* Puts a task, or keeps it for the next flush when it is small and nobody waits for it. */
+static int
+stage_task(struct stage *s, const struct task *t, uint64_t index)
+{
+    size_t span = fmp_round_up(t->batch.bytes, FMP_UNIT);
+    if (span > STAGE_BYTES - s->used && flush(s) < 0) {
+        return -1;
+    }
+    if (span > STAGE_BYTES) {
+        return put_batch(s->board, &t->batch) < 0 ? fail_tasks(s->job, index, 1) : 0;
+    }
+    if (s->items == 0) {
+        s->first = index;
+    }
+    uint8_t *at = s->data + s->used;
+    for (unsigned i = 0; i < t->batch.n_parts; i++) {
+        if (t->parts[i].size > 0) {
+            memcpy(at, t->parts[i].data, t->parts[i].size);
+            at += t->parts[i].size;
+        }
+    }
+    memset(at, 0, (size_t)(s->data + s->used + span - at));
+    s->used += span;
+    s->items++;
+    if (s->items >= STAGE_ITEMS || fmp_ring_count(&s->board->board.tasks.ring) == 0) {
+        return flush(s);
+    }
+    return 0;
+}
+
+/* --- a call ---------------------------------------------------------------------------------------------- */
+
+/* The pickled function when it goes by reference; NULL with an exception, or without one when it
+ * goes with its argument. */
+static PyObject *
+pickle_function(FmpBoard *b, PyObject *function)
+{
+    return goes_by_reference(function) ? fmp_pickle(&b->state->codec, function) : NULL;
+}
+
+static bool
+is_empty_dict(PyObject *o)
+{
+    return PyDict_CheckExact(o) && PyDict_GET_SIZE(o) == 0;
+}
+
+int
+fmp_feed_call(FmpBoard *b, FmpJob *job, PyObject *function, PyObject *args, PyObject *kwargs)
+{
+    bool plain = PyTuple_CheckExact(args) && is_empty_dict(kwargs);
+    PyObject *argument = plain ? Py_NewRef(args) : PyTuple_Pack(2, args, kwargs);
+    PyObject *pickled = argument != NULL ? pickle_function(b, function) : NULL;
+    int rc = argument == NULL || (pickled == NULL && PyErr_Occurred()) ? -1 : 0;
+    struct task t;
+    Py_XSETREF(job->function, Py_NewRef(function));
+    job->fed = 1;
+    if (rc == 0) {
+        rc = encode_task(b, job, &t, function, pickled, argument,
+                         plain ? FMP_TASK_CALL : FMP_TASK_CALL_KW, 0);
+    }
+    if (rc == 0) {
+        rc = put_batch(b, &t.batch);
+        free_task(&t);
+    }
+    Py_XDECREF(pickled);
+    Py_XDECREF(argument);
+    return rc < 0 ? fail_tasks(job, 0, 1) : 0;
+}
+
+/* --- a map -------------------------------------------------------------------------------------------------- */
+
+int
+fmp_feed_begin(FmpJob *job, PyObject *function, PyObject *iterable, Py_ssize_t chunk, bool star,
+               Py_ssize_t limit)
+{
+    struct fmp_feed *f = &job->feed;
+    PyObject *source = PyObject_GetIter(iterable);
+    if (source == NULL) { /* what the first task would have been, as in the stdlib */
+        job->fed = 1;
+        return fail_tasks(job, 0, 1);
+    }
+    /* What has a length is no generator, and what these give is there already. */
+    bool sequence = job->kind == FMP_JOB_MAP || PyList_CheckExact(iterable)
+                 || PyTuple_CheckExact(iterable) || PyRange_Check(iterable);
+    Py_XSETREF(job->function, Py_NewRef(function));
+    Py_XSETREF(f->function, Py_NewRef(function));
+    Py_XSETREF(f->source, source);
+    f->chunk = chunk;
+    f->star = star;
+    f->limit = limit;
+    f->budget = sequence || limit > 0 ? SEQUENCE_BUDGET : ITERATOR_BUDGET;
+    return !sequence && limit == 0;
+}
+
+static bool
+has_room(FmpBoard *b, const FmpJob *job, const struct stage *s)
+{
+    const struct fmp_feed *f = &job->feed;
+    if (f->limit > 0 && job->fed - job->handed_out >= (uint64_t)f->limit) {
+        return false;
+    }
+    uint64_t waiting = fmp_taskboard_waiting(&b->board) + s->used;
+    if (waiting < f->budget) {
+        return true;
+    }
+    /* However large tasks are: one for each worker, so that none has to wait for us. */
+    return waiting < SEQUENCE_BUDGET
+        && fmp_ring_count(&b->board.tasks.ring) + s->items < b->board.shm->n_workers / 2;
+}
+
+/* The argument of the next task, and how many items it holds; NULL at the end, or with the
+ * exception of the iterable. */
+static PyObject *
+next_argument(PyObject *source, Py_ssize_t chunk, Py_ssize_t *items)
+{
+    PyObject *item = PyIter_Next(source);
+    *items = item != NULL;
+    if (chunk == 0 || item == NULL) {
+        return item;
+    }
+    PyObject *list = PyList_New(0);
+    while (list != NULL && item != NULL) {
+        int rc = PyList_Append(list, item);
+        Py_DECREF(item);
+        item = NULL;
+        if (rc < 0) {
+            Py_CLEAR(list);
+        }
+        else if (PyList_GET_SIZE(list) < chunk) {
+            item = PyIter_Next(source);
+            *items += item != NULL;
+        }
+    }
+    if (list == NULL || PyErr_Occurred()) { /* items before the exception are lost with it */
+        Py_XDECREF(list);
+        return NULL;
+    }
+    PyObject *tuple = PyList_AsTuple(list);
+    Py_DECREF(list);
+    return tuple;
+}
+
+/* The iterable has ended, or failed: the exception is the result of a task of its own. 0, or -1
+ * with an exception for our caller. */
+static int
+source_ended(FmpJob *job)
+{
+    fmp_job_end_feed(job);
+    if (!PyErr_Occurred()) {
+        return 0;
+    }
+    uint64_t index = job->fed++;
+    job->fed_items = PY_SSIZE_T_MAX; /* what is missing is not to be cut off */
+    return fail_tasks(job, index, 1);
+}
+
+static enum fmp_task_mode
+mode_of(const struct fmp_feed *f)
+{
+    if (f->chunk == 0) {
+        return f->star ? FMP_TASK_STAR : FMP_TASK_ONE;
+    }
+    return f->star ? FMP_TASK_MANY_STAR : FMP_TASK_MANY;
+}
+
+static int
+feed_argument(struct stage *s, PyObject *argument, Py_ssize_t items)
+{
+    FmpBoard *b = s->board;
+    FmpJob *job = s->job;
+    struct fmp_feed *f = &job->feed;
+    uint64_t index = job->fed++;
+    job->fed_items += items;
+    if (f->pickled == NULL && goes_by_reference(f->function)) {
+        f->pickled = fmp_pickle(&b->state->codec, f->function);
+        if (f->pickled == NULL) {
+            return fail_tasks(job, index, 1);
+        }
+    }
+    struct task t;
+    PyObject *function = Py_NewRef(f->function); /* pickling may end the feed */
+    PyObject *pickled = Py_XNewRef(f->pickled);
+    int rc = encode_task(b, job, &t, function, pickled, argument, mode_of(f), index);
+    Py_DECREF(function);
+    Py_XDECREF(pickled);
+    if (rc < 0) {
+        return fail_tasks(job, index, 1);
+    }
+    rc = stage_task(s, &t, index);
+    free_task(&t);
+    return rc;
+}
+
+static int
+feed_while_room(struct stage *s)
+{
+    FmpJob *job = s->job;
+    while (job->feed.source != NULL) {
+        if (atomic_load(&s->board->stopped) || job->complete) {
+            fmp_job_end_feed(job);
+            break;
+        }
+        if (!has_room(s->board, job, s)) {
+            return 0;
+        }
+        Py_ssize_t items;
+        PyObject *source = Py_NewRef(job->feed.source);
+        PyObject *argument = next_argument(source, job->feed.chunk, &items);
+        Py_DECREF(source);
+        if (argument == NULL || job->feed.source == NULL) {
+            Py_XDECREF(argument);
+            return source_ended(job);
+        }
+        int rc = feed_argument(s, argument, items);
+        Py_DECREF(argument);
+        if (rc < 0) {
+            fmp_job_end_feed(job);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int
+fmp_feed_some(FmpBoard *b, FmpJob *job)
+{
+    if (job->feed.source == NULL) {
+        return 1;
+    }
+    if (job->feed.busy) {
+        return 0;
+    }
+    struct stage s; /* the data behind is written as it is used */
+    s.board = (FmpBoard *)Py_NewRef((PyObject *)b);
+    s.job = (FmpJob *)Py_NewRef((PyObject *)job);
+    s.items = 0;
+    s.used = 0;
+    job->feed.busy = true;
+    int rc = feed_while_room(&s);
+    PyObject *type, *error, *traceback;
+    PyErr_Fetch(&type, &error, &traceback);
+    int flushed = flush(&s);
+    job->feed.busy = false;
+    bool ended = job->feed.source == NULL;
+    if (fmp_job_check(job) < 0) {
+        flushed = -1;
+    }
+    if (rc < 0) {
+        PyErr_Clear();
+        PyErr_Restore(type, error, traceback);
+    }
+    Py_DECREF(s.job);
+    Py_DECREF(s.board);
+    return rc < 0 || flushed < 0 ? -1 : ended;
+}
+
+int
+fmp_feed_pending(FmpBoard *b)
+{
+    while (PyList_GET_SIZE(b->feeds) > 0) {
+        FmpJob *job = (FmpJob *)Py_NewRef(PyList_GET_ITEM(b->feeds, 0));
+        int rc = fmp_feed_some(b, job); /* takes it off the list when it has ended */
+        Py_DECREF(job);
+        if (rc <= 0) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
+/* --- waiting for room -------------------------------------------------------------------------------------- */
+
+struct room {
+    FmpBoard *board;
+    uint64_t below;
+};
+
+static int
+try_room(void *arg, struct fmp_wait *w)
+{
+    struct room *r = arg;
+    if (atomic_load(&r->board->stopped)) {
+        return FMP_OK;
+    }
+    return fmp_taskboard_room(&r->board->board, r->below, w);
+}
+
+int
+fmp_feed_wait(FmpBoard *b, FmpJob *job)
+{
+    /* Not for every single task: when half of what is waiting has been taken. */
+    uint64_t half = fmp_taskboard_waiting(&b->board) / 2 + 1;
+    struct room r = {b, half > job->feed.budget / 2 ? half : job->feed.budget / 2};
+    struct fmp_waiter waiter = {.try_once = try_room, .arg = &r, .deadline = FMP_NEVER};
+    int rc = fmp_wait_for(&waiter);
+    if (rc != FMP_OK) {
+        fmp_raise(rc, "feed a pool");
+        return -1;
+    }
+    return 0;
+}

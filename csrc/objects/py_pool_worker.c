@@ -1,0 +1,429 @@
+/* py_pool_worker.c - the loop of a pool's worker: take, decode, call, encode, post.
+ *
+ * Runs in the worker's process, in C but for the functions that are called. Whatever happens with a
+ * task, a result is posted for it: the value, the exception with its traceback as text, or, when the
+ * exception ends the worker (SystemExit), that. Only a kill leaves none; then the claim in the
+ * worker's slot tells the parent what was lost.
+ *
+ * A function that came by reference is kept for the next task of its job. Everything else of a task
+ * is dropped before the next one is waited for.
+ */
+#include "objects/pool.h"
+
+#include <string.h>
+
+#include "base/layout.h"
+#include "base/status.h"
+#include "bridge/args.h"
+#include "bridge/errors.h"
+#include "platform/clock.h"
+
+#define STACK_BYTES 4096
+
+struct worker {
+    FmpBoard *board;
+    uint32_t slot;
+    long most; /* tasks after which it leaves; 0: never */
+    long done;
+    bool wrap;  /* exceptions carry their traceback as text */
+    bool leave; /* after this task */
+    enum fmp_worker_state last_state;
+    struct fmp_spin spin;
+    PyObject *function; /* of job `job`, by reference; or NULL */
+    uint32_t job;
+    PyObject *signal; /* what a signal's handler raised while a result was being posted */
+};
+
+/* --- posting ------------------------------------------------------------------------------------ */
+
+struct posting {
+    struct worker *worker;
+    const struct fmp_batch *batch;
+};
+
+static int
+try_post(void *arg, struct fmp_wait *w)
+{
+    struct posting *p = arg;
+    return fmp_taskboard_post(&p->worker->board->board, p->worker->slot, p->batch, w);
+}
+
+/* The exception that is set, as an object with its traceback. */
+static PyObject *
+take_exception(void)
+{
+    PyObject *type, *error, *traceback;
+    PyErr_Fetch(&type, &error, &traceback);
+    PyErr_NormalizeException(&type, &error, &traceback);
+    if (traceback != NULL) {
+        PyException_SetTraceback(error, traceback);
+    }
+    Py_XDECREF(traceback);
+    Py_XDECREF(type);
+    return error;
+}
+
+/* ^C concerns the parent: a worker that runs no task stays, as it has nothing to stop. Any other
+ * exception of a signal's handler is kept for later. */
+static void
+keep_signal(struct worker *me)
+{
+    if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+        PyErr_Clear();
+        return;
+    }
+    Py_XSETREF(me->signal, take_exception());
+}
+
+/* FMP_OK, or why not. A signal does not keep a result from its job. */
+static int
+post_batch(struct worker *me, const struct fmp_batch *batch)
+{
+    struct posting p = {me, batch};
+    struct fmp_waiter waiter = {.try_once = try_post, .arg = &p, .deadline = FMP_NEVER};
+    int rc = fmp_wait_for(&waiter);
+    while (rc == FMP_PYERR) {
+        keep_signal(me);
+        rc = fmp_wait_for(&waiter);
+    }
+    return rc;
+}
+
+/* Encodes and posts; 0, or -1 with the exception of encoding or of a full machine. */
+static int
+post_value(struct worker *me, const struct fmp_result_head *head, PyObject *value)
+{
+    struct fmp_encoded e;
+    if (fmp_encode(&me->board->state->codec, &e, value, head, sizeof(*head)) < 0) {
+        return -1;
+    }
+    if (head->leaving) { /* first: who reads the result then sees why */
+        fmp_taskboard_set_state(&me->board->board, me->slot, me->last_state);
+    }
+    int rc = post_batch(me, &e.batch);
+    fmp_encoded_free(&e);
+    if (rc != FMP_OK) {
+        fmp_raise(rc, "send a result");
+        return -1;
+    }
+    return 0;
+}
+
+/* Posts the exception that is set as the task's result. When it is one that ends the worker, it is
+ * set again: -1. */
+static int
+post_exception(struct worker *me, struct fmp_result_head *head)
+{
+    bool leave = !PyErr_ExceptionMatches(PyExc_Exception);
+    PyObject *error = take_exception();
+    bool exits = PyErr_GivenExceptionMatches(error, PyExc_SystemExit)
+              || PyErr_GivenExceptionMatches(error, PyExc_KeyboardInterrupt);
+    PyObject *value;
+    if (exits) {
+        value = fmp_pool_call_python("describe_exit", "(O)", error);
+    }
+    else {
+        value = me->wrap ? fmp_pool_call_python("with_traceback", "(O)", error) : Py_NewRef(error);
+    }
+    head->status = exits ? FMP_RESULT_EXIT : FMP_RESULT_ERROR;
+    head->leaving = leave || me->leave;
+    int rc = value != NULL ? post_value(me, head, value) : -1;
+    if (rc < 0) {
+        /* The exception cannot be pickled: say so instead. */
+        PyObject *why = take_exception();
+        PyObject *instead =
+            fmp_pool_call_python("encoding_error", "(OO)", why, value != NULL ? value : error);
+        head->status = FMP_RESULT_ERROR;
+        rc = instead != NULL ? post_value(me, head, instead) : -1;
+        Py_XDECREF(instead);
+        Py_XDECREF(why);
+    }
+    Py_XDECREF(value);
+    if (leave && rc == 0) {
+        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+        rc = -1;
+    }
+    Py_DECREF(error);
+    return rc;
+}
+
+/* Posts a value, or in its place that it cannot be sent. */
+static int
+post_result(struct worker *me, struct fmp_result_head *head, PyObject *value)
+{
+    head->status = FMP_RESULT_OK;
+    head->leaving = me->leave;
+    if (post_value(me, head, value) == 0) {
+        return 0;
+    }
+    if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+        return post_exception(me, head);
+    }
+    PyObject *why = take_exception();
+    PyObject *instead = fmp_pool_call_python("encoding_error", "(OO)", why, value);
+    head->status = FMP_RESULT_ERROR;
+    int rc = instead != NULL ? post_value(me, head, instead) : -1;
+    Py_XDECREF(instead);
+    Py_XDECREF(why);
+    return rc;
+}
+
+/* --- running -------------------------------------------------------------------------------------- */
+
+static PyObject *
+call_star(PyObject *function, PyObject *arguments)
+{
+    PyObject *tuple = PySequence_Tuple(arguments);
+    PyObject *result = tuple != NULL ? PyObject_Call(function, tuple, NULL) : NULL;
+    Py_XDECREF(tuple);
+    return result;
+}
+
+static PyObject *
+call_many(PyObject *function, PyObject *chunk, bool star)
+{
+    if (!PyTuple_Check(chunk)) {
+        return fmp_raise(FMP_CORRUPT, "take a task of a pool");
+    }
+    Py_ssize_t n = PyTuple_GET_SIZE(chunk);
+    PyObject *results = PyList_New(n);
+    for (Py_ssize_t i = 0; results != NULL && i < n; i++) {
+        PyObject *item = PyTuple_GET_ITEM(chunk, i);
+        PyObject *one = star ? call_star(function, item) : PyObject_CallOneArg(function, item);
+        if (one == NULL) {
+            Py_CLEAR(results);
+            break;
+        }
+        PyList_SET_ITEM(results, i, one);
+    }
+    return results;
+}
+
+static PyObject *
+call_task(uint32_t mode, PyObject *function, PyObject *argument)
+{
+    switch (mode) {
+    case FMP_TASK_ONE:
+        return PyObject_CallOneArg(function, argument);
+    case FMP_TASK_CALL:
+        return PyTuple_Check(argument) ? PyObject_Call(function, argument, NULL)
+                                       : fmp_raise(FMP_CORRUPT, "take a task of a pool");
+    case FMP_TASK_CALL_KW:
+        return fmp_pool_call_python("call", "(OO)", function, argument);
+    case FMP_TASK_STAR:
+        return call_star(function, argument);
+    case FMP_TASK_MANY:
+    case FMP_TASK_MANY_STAR:
+        return call_many(function, argument, mode == FMP_TASK_MANY_STAR);
+    default:
+        return fmp_raise(FMP_CORRUPT, "take a task of a pool");
+    }
+}
+
+/* The function of a task that carries it by reference. Borrowed from `me`. */
+static PyObject *
+function_of(struct worker *me, const struct fmp_task_head *head, const uint8_t *pickled)
+{
+    if (me->function == NULL || me->job != head->tag.job) {
+        Py_XSETREF(me->function, fmp_decode(&me->board->state->codec, FMP_REC_PICKLE, pickled,
+                                            head->function, NULL));
+        me->job = head->tag.job;
+    }
+    return me->function;
+}
+
+/* Decodes a task and frees its memory. 0, or -1 with an exception. New references. */
+static int
+decode_task(struct worker *me, const struct fmp_task_head *head, struct fmp_buffer *taken,
+            size_t length, PyObject **function, PyObject **argument)
+{
+    struct fmp_codec *codec = &me->board->state->codec;
+    size_t begin = sizeof(*head) + fmp_round_up(head->function, FMP_UNIT);
+    *function = *argument = NULL;
+    if (begin > length) {
+        fmp_buffer_free(taken);
+        fmp_raise(FMP_CORRUPT, "take a task of a pool");
+        return -1;
+    }
+    if (head->function > 0) {
+        *function =
+            Py_XNewRef(function_of(me, head, taken->data + FMP_RECORD_HEADER + sizeof(*head)));
+        if (*function == NULL) {
+            fmp_buffer_free(taken);
+            return -1;
+        }
+        *argument = fmp_decode_taken(codec, taken, begin);
+        return *argument != NULL ? 0 : -1;
+    }
+    PyObject *both = fmp_decode_taken(codec, taken, begin);
+    if (both != NULL && PyTuple_Check(both) && PyTuple_GET_SIZE(both) == 2) {
+        *function = Py_NewRef(PyTuple_GET_ITEM(both, 0));
+        *argument = Py_NewRef(PyTuple_GET_ITEM(both, 1));
+    }
+    else if (both != NULL) {
+        fmp_raise(FMP_CORRUPT, "take a task of a pool");
+    }
+    Py_XDECREF(both);
+    return *function != NULL ? 0 : -1;
+}
+
+/* 0; -1 with the exception to leave with. Frees `taken`. */
+static int
+run_task(struct worker *me, struct fmp_buffer *taken)
+{
+    struct fmp_task_head head;
+    size_t offset = 0, length;
+    uint8_t kind;
+    const uint8_t *data;
+    if (!fmp_batch_next(taken->data, taken->size, &offset, &kind, &data, &length)
+        || length < sizeof(head)) {
+        fmp_buffer_free(taken);
+        fmp_raise(FMP_CORRUPT, "take a task of a pool");
+        return -1;
+    }
+    memcpy(&head, data, sizeof(head));
+    struct fmp_result_head result = {.tag = head.tag};
+    PyObject *function, *argument, *value = NULL;
+    if (decode_task(me, &head, taken, length, &function, &argument) == 0) {
+        value = call_task(head.mode, function, argument);
+    }
+    Py_XDECREF(argument);
+    Py_XDECREF(function);
+    if (value == NULL) {
+        return post_exception(me, &result);
+    }
+    int rc = post_result(me, &result, value);
+    Py_DECREF(value);
+    return rc;
+}
+
+/* --- the loop ---------------------------------------------------------------------------------------- */
+
+struct taking {
+    struct worker *worker;
+    struct fmp_buffer out;
+    uint8_t stack[STACK_BYTES];
+};
+
+static int
+try_take(void *arg, struct fmp_wait *w)
+{
+    struct taking *t = arg;
+    return fmp_taskboard_take(&t->worker->board->board, t->worker->slot, &t->out, w);
+}
+
+static int
+tick_take(void *arg)
+{
+    const struct taking *t = arg;
+    return fmp_taskboard_parent_alive(&t->worker->board->board) ? FMP_AGAIN : FMP_CLOSED;
+}
+
+/* What signals have left to be raised: -1 with it set. */
+static int
+check_signals(struct worker *me)
+{
+    if (PyErr_CheckSignals() < 0) { /* functions in C never look */
+        keep_signal(me);
+    }
+    if (me->signal != NULL) {
+        PyErr_SetObject((PyObject *)Py_TYPE(me->signal), me->signal);
+        return -1;
+    }
+    return 0;
+}
+
+/* 1: goes on, 0: leaves, -1: leaves with an exception. */
+static int
+take_and_run(struct worker *me)
+{
+    struct taking t;
+    t.worker = me;
+    fmp_buffer_init(&t.out, t.stack, sizeof(t.stack));
+    struct fmp_waiter waiter = {.try_once = try_take,
+                                .arg = &t,
+                                .tick = tick_take,
+                                .spin = &me->spin,
+                                .deadline = FMP_NEVER};
+    int rc = fmp_wait_for(&waiter);
+    if (rc == FMP_OK) {
+        me->done++;
+        me->leave = me->most > 0 && me->done >= me->most;
+        if (run_task(me, &t.out) < 0 || check_signals(me) < 0) {
+            return -1;
+        }
+        return !me->leave;
+    }
+    fmp_buffer_free(&t.out);
+    switch (rc) {
+    case FMP_CLOSED:
+        return 0;
+    case FMP_PYERR:
+        keep_signal(me);
+        return check_signals(me) < 0 ? -1 : 1;
+    default:
+        fmp_raise(rc, "take a task of a pool");
+        return -1;
+    }
+}
+
+static int
+slot_argument(FmpBoard *self, PyObject *number, uint32_t *slot)
+{
+    unsigned long value = PyLong_AsUnsignedLong(number);
+    if (value >= self->board.shm->n_workers) {
+        if (!PyErr_Occurred()) {
+            PyErr_SetString(PyExc_IndexError, "no such worker");
+        }
+        return -1;
+    }
+    *slot = (uint32_t)value;
+    return 0;
+}
+
+PyObject *
+fmp_pool_work(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args)
+{
+    struct worker me = {.board = self, .last_state = FMP_WORKER_LEAVING};
+    if (n_args != 3) {
+        PyErr_SetString(PyExc_TypeError, "_work(slot, maxtasks, wrap_exception)");
+        return NULL;
+    }
+    if (slot_argument(self, args[0], &me.slot) < 0) {
+        return NULL;
+    }
+    if (args[1] != Py_None) {
+        me.most = PyLong_AsLong(args[1]);
+    }
+    int wrap = PyObject_IsTrue(args[2]);
+    if (wrap < 0 || PyErr_Occurred()) {
+        return NULL;
+    }
+    me.wrap = wrap;
+    int rc = 1;
+    while (rc == 1) {
+        rc = take_and_run(&me);
+    }
+    Py_XDECREF(me.function);
+    Py_XDECREF(me.signal);
+    fmp_taskboard_set_state(&self->board, me.slot, FMP_WORKER_LEAVING);
+    return rc < 0 ? NULL : PyLong_FromLong(me.done);
+}
+
+PyObject *
+fmp_pool_report_start(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args)
+{
+    struct worker me = {.board = self, .last_state = FMP_WORKER_FAILED};
+    if (n_args != 2) {
+        PyErr_SetString(PyExc_TypeError, "_report_start(slot, exception)");
+        return NULL;
+    }
+    if (slot_argument(self, args[0], &me.slot) < 0) {
+        return NULL;
+    }
+    struct fmp_result_head head = {.status = FMP_RESULT_START_FAILED, .leaving = 1};
+    if (post_value(&me, &head, args[1]) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}

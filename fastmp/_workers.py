@@ -1,0 +1,415 @@
+"""A pool's workers: their processes as the parent sees them, and what runs in them.
+
+The tasks and results are the native board's; here is the policy.  A worker that has ended is
+noticed by the thread that waits for results, which calls ``Crew.supervise()``: what the worker held
+fails with ``WorkerLostError``, and a new worker takes its place.  A pool whose workers cannot even
+be started is broken, and all its jobs say why.
+"""
+
+import collections
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+
+from . import _core, _std
+from ._handles import for_child
+from .errors import BrokenPoolError, PoolTerminatedError, WorkerLostError
+
+__all__ = ["Crew", "TaskBoard", "work"]
+
+util = _std.util
+
+# What the board says of a worker.
+_STARTING, _READY, _LEAVING, _FAILED = 1, 2, 3, 4
+
+
+class TaskBoard(_core.TaskBoard):
+    """The native board; it can be an argument of a process that is being spawned."""
+
+    def __reduce__(self):
+        _std.context.assert_spawning(self)
+        *fds, offset, size = self._share()
+        return _attach, ([for_child(fd) for fd in fds], offset, size)
+
+
+def _attach(handles, offset, size):
+    return TaskBoard((*(handle.detach() for handle in handles), offset, size))
+
+
+#
+# In the worker.  All but work() are called by the native loop, for what is rare.
+#
+
+
+def work(board, slot, initializer, initargs, maxtasks, wrap_exception):
+    """What a worker's process runs: the initializer, then the native loop."""
+    board._enter(slot)
+    if initializer is not None:
+        try:
+            initializer(*initargs)
+        except BaseException as e:
+            _report_start(board, slot, e)
+            raise
+    board._ready(slot)
+    completed = board._work(slot, maxtasks, wrap_exception)
+    util.debug(f"worker exiting after {completed} tasks")
+
+
+def _report_start(board, slot, error):
+    try:
+        board._report_start(slot, with_traceback(error))
+    except Exception as e:
+        board._report_start(slot, encoding_error(e, error))
+
+
+def call(func, both):
+    """An apply() with other arguments than a tuple."""
+    args, kwds = both
+    return func(*args, **kwds)
+
+
+def with_traceback(error):
+    return _std.pool.ExceptionWithTraceback(error, error.__traceback__)
+
+
+def encoding_error(why, value):
+    wrapped = _std.pool.MaybeEncodingError(why, value)
+    util.debug(f"Possible encoding error while sending result: {wrapped}")
+    return wrapped
+
+
+def describe_exit(error):
+    """How a task has ended its worker: for ``worker_left()``."""
+    text = "".join(traceback.format_exception_only(type(error), error)).strip()
+    code = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else None
+    return os.getpid(), code, text, with_traceback(error).tb
+
+
+#
+# In the parent
+#
+
+
+def describe(job, index):
+    """What a task of a job was: the function's name and which items it was given."""
+    func = job._function
+    name = getattr(func, "__qualname__", None) or repr(func)
+    if isinstance(job, _std.pool.ApplyResult) and not isinstance(job, _std.pool.MapResult):
+        return f"{name}()"
+    first = index * job._chunksize
+    if job._chunksize == 1:
+        return f"{name}() on item {first}"
+    return f"{name}() on items {first} to {first + job._chunksize - 1}"
+
+
+def worker_left(job, index, how):
+    """The result of a task that called sys.exit(), or was interrupted."""
+    pid, code, text, remote = how
+    task = describe(job, index)
+    error = WorkerLostError(f"worker (pid {pid}) left by {text} in {task}", pid, code, task)
+    error.__cause__ = _std.pool.RemoteTraceback(remote)
+    return error
+
+
+def _ending(exitcode):
+    if exitcode is None or exitcode >= 0:
+        return f"ended with exit code {exitcode}"
+    try:
+        return f"was killed by {signal.Signals(-exitcode).name}"
+    except ValueError:
+        return f"was killed by signal {-exitcode}"
+
+
+class Crew:
+    """The workers of one pool, and the threads that serve it while something needs them.
+
+    Holds no reference to the pool, whose end it is told of by the pool's finalizer.
+    """
+
+    #: Seconds that workers get to end after SIGTERM, before SIGKILL.
+    grace = 5.0
+    #: Seconds that a worker gets to end by itself, before its place is given to another.
+    farewell = 0.5
+
+    def __init__(self, ctx, make_process, pool, size, initializer, initargs, maxtasks, wrap):
+        self.board = TaskBoard(2 * size + 16)
+        self.pool = pool
+        self.size = size
+        self._ctx = ctx
+        self._make_process = make_process
+        self._initializer = initializer
+        self._initargs = initargs
+        self._maxtasks = maxtasks
+        self._wrap = wrap
+        self._slots = {}
+        self._retired = []
+        self._lock = threading.RLock()
+        self._stopping = False
+        self._failed_starts = 0
+        self._last_failure = None
+        self._deaths = collections.deque()
+        self._server = None
+        self._feeder = None
+        self._to_feed = collections.deque()
+        self.board.supervise = self.supervise
+        self.board.keep_serving = maxtasks is not None
+
+    #
+    # Starting and replacing workers
+    #
+
+    def repopulate(self):
+        """Start workers until there are as many as there should be."""
+        while len(self.pool) < self.size and not self._stopping:
+            self._start_one()
+
+    def _start_one(self):
+        slot = self.board.hire()
+        if slot < 0:
+            raise RuntimeError("the pool was made for fewer workers")
+        try:
+            w = self._make_process(
+                self._ctx,
+                target=work,
+                args=(
+                    self.board,
+                    slot,
+                    self._initializer,
+                    self._initargs,
+                    self._maxtasks,
+                    self._wrap,
+                ),
+            )
+            w.name = w.name.replace("Process", "PoolWorker")
+            w.daemon = True
+            w.start()
+        except BaseException:
+            self.board.vacate(slot)
+            raise
+        self.pool.append(w)
+        self._slots[w] = slot
+        self.board.hired(slot, getattr(w, "pid", None) or 0)
+        util.debug("added worker")
+        if self._stopping:  # a signal's handler has terminated the pool meanwhile
+            w.terminate()
+
+    def supervise(self):
+        """Bury the workers that have ended, and start others in their places.
+
+        Called by the thread that waits for results, when a worker has said that it leaves or one
+        was seen to be gone.
+        """
+        with self._lock:
+            for w in [*self.pool, *self._retired]:
+                if not self._stopping:
+                    self._look_after(w)
+            if not self._stopping:
+                self._refill()
+
+    def _look_after(self, w):
+        slot = self._slots[w]
+        state = self.board.worker_state(slot)
+        if w.exitcode is None and state in (_LEAVING, _FAILED) and w not in self._retired:
+            w.join(self.farewell)
+            if w.exitcode is None:
+                self.pool.remove(w)
+                self._retired.append(w)
+        if w.exitcode is not None:
+            self._bury(w, slot, state)
+
+    def _bury(self, w, slot, state):
+        lost = self.board.bury(slot)
+        if lost is NotImplemented:
+            return  # another thread has results in its hands; it is asked again at its next tick
+        util.debug(f"cleaning up worker {w.pid}")
+        w.join()
+        (self._retired if w in self._retired else self.pool).remove(w)
+        del self._slots[w]
+        self.board.vacate(slot)
+        if state in (_STARTING, _FAILED):
+            self._failed_starts += 1
+            self._last_failure = f"a worker {_ending(w.exitcode)} before it was ready"
+        elif state == _READY:
+            self._deaths.append(time.monotonic())
+        if lost is not None:
+            job, index = lost
+            task = describe(job, index)
+            self.board.fail(
+                job,
+                index,
+                WorkerLostError(
+                    f"worker {w.name} (pid {w.pid}) {_ending(w.exitcode)} in {task}",
+                    w.pid,
+                    w.exitcode,
+                    task,
+                ),
+            )
+
+    def _refill(self):
+        board = self.board
+        if board.dismissed or board.ended is not None:
+            board.understaffed = False
+            return
+        if any(board.worker_state(self._slots[w]) in (_READY, _LEAVING) for w in self.pool):
+            if self._failed_starts and self._throttled():
+                return
+        elif self._failed_starts >= max(3, self.size):
+            self._break()
+            return
+        if len(self.pool) < self.size and not self._throttled():
+            try:
+                self.repopulate()
+            except Exception as e:
+                self._failed_starts += 1
+                self._last_failure = f"a worker could not be started: {e!r}"
+        board.understaffed = len(self.pool) < self.size
+
+    def _throttled(self):
+        """Whether so many workers have died of late that the next has to wait for a tick."""
+        while self._deaths and self._deaths[0] < time.monotonic() - 1.0:
+            self._deaths.popleft()
+        return len(self._deaths) > 20 * (self.size + 1)
+
+    def _break(self):
+        cause = self.board.start_error
+        why = f"its initializer raised {cause!r}" if cause is not None else self._last_failure
+        error = BrokenPoolError(f"the pool is broken: {why}")
+        error.__cause__ = cause
+        self.board.understaffed = False
+        self.board.end(error)
+
+    #
+    # Threads, while something needs them
+    #
+
+    def need_server(self):
+        """See to it that callbacks are called, and results collected, without anybody waiting."""
+        with self._lock:
+            if self._server is None and not self._stopping:
+                self._server = threading.Thread(target=self._serve, daemon=True)
+                self._server.start()
+
+    def _serve(self):
+        while True:
+            for job in self.board.serve():
+                self._call_back(job)
+            with self._lock:
+                if self.board.stopped or self.board.idle:
+                    self._server = None
+                    return
+
+    def _call_back(self, job):
+        callback = job._callback if job._success else job._error_callback
+        try:
+            callback(job._value)
+        except BaseException:
+            # As for a thread that ends by an exception; but this one goes on.
+            threading.excepthook(
+                threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread()))
+            )
+        finally:
+            job._end()
+
+    def feed(self, job):
+        """Give out the tasks of a job whose iterable may block, in a thread."""
+        with self._lock:
+            self._to_feed.append(job)
+            if self._feeder is None and not self._stopping:
+                self._feeder = threading.Thread(target=self._feed, daemon=True)
+                self._feeder.start()
+
+    def _feed(self):
+        while True:
+            with self._lock:
+                if not self._to_feed or self._stopping:
+                    self._feeder = None
+                    return
+                job = self._to_feed.popleft()
+            try:
+                while not self.board.feed(job):
+                    pass
+            except BaseException:
+                util.debug("a pool's iterable raised", exc_info=True)  # and next() will
+            job = None
+
+    #
+    # The end
+    #
+
+    def close(self):
+        """Let the workers go after the last job."""
+        self.board.keep_serving = False
+        self.board.close()
+        if self.board.cache:
+            self.need_server()
+
+    def join(self):
+        """Wait for the jobs, the threads and the workers."""
+        self.board.wait_drained()
+        for thread in (self._server, self._feeder):
+            if thread is not None and thread is not threading.current_thread():
+                thread.join()
+        for w in [*self.pool, *self._retired]:
+            w.join()
+        self._forget()
+
+    def _forget(self):
+        """Undo the circle of board and crew, so that the shared memory goes with its last user."""
+        self.board.supervise = None
+
+    def terminate(self):
+        """End all workers, whatever they are doing, and fail what has not been done.
+
+        Takes no lock that a worker can hold, and ends in any case: what does not go by SIGTERM is
+        killed.
+        """
+        if not self.board.owned:
+            return  # a child of a fork, which only inherited all this
+        util.debug("terminating pool")
+        self._stopping = True
+        self.board.stop()
+        locked = self._lock.acquire(timeout=self.grace)  # nobody starts a worker meanwhile
+        try:
+            workers = [*self.pool, *self._retired]
+            self._end_processes(workers)
+            if all(w.exitcode is not None for w in workers):
+                self.board.drain()
+            self.board.end(PoolTerminatedError("the pool was terminated before the result came"))
+        finally:
+            if locked:
+                self._lock.release()
+        self._to_feed.clear()
+        for thread in (self._server, self._feeder):
+            if thread is not None and thread is not threading.current_thread():
+                thread.join(self.grace)
+        self._forget()
+
+    def _end_processes(self, workers):
+        util.debug("terminating workers")
+        for w in workers:
+            if w.exitcode is None:
+                w.terminate()
+                self._send(w, signal.SIGCONT)  # a stopped process gets to see the SIGTERM
+        if not self._wait_for(workers, self.grace):
+            for w in workers:
+                if w.exitcode is None:
+                    util.debug(f"killing worker {w.pid}")
+                    w.kill()
+            self._wait_for(workers, self.grace)
+
+    @staticmethod
+    def _send(w, signum):
+        try:
+            os.kill(w.pid, signum)
+        except (ProcessLookupError, AttributeError, TypeError):
+            pass  # gone, or no real process
+
+    @staticmethod
+    def _wait_for(workers, seconds):
+        deadline = time.monotonic() + seconds
+        for w in workers:
+            w.join(max(0.0, deadline - time.monotonic()))
+        return all(w.exitcode is not None for w in workers)
