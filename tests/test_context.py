@@ -227,7 +227,7 @@ def test_the_rest_of_the_functions():
     fastmp.set_forkserver_preload(preload)
     executable = fastmp.spawn.get_executable()
     fastmp.set_executable(sys.executable)
-    assert fastmp.spawn.get_executable() == os.fsencode(sys.executable)
+    assert os.fsencode(fastmp.spawn.get_executable()) == os.fsencode(sys.executable)
     fastmp.set_executable(executable)
 
 
