@@ -11,6 +11,7 @@
 #include "arena/slab.h"
 #include "base/status.h"
 #include "bridge/errors.h"
+#include "platform/memory.h"
 
 /* (fd, offset, size), or NULL. */
 static inline PyObject *
@@ -37,6 +38,9 @@ fmp_slot_from_tuple(PyObject *where, size_t size_needed, struct fmp_slot *slot)
     int rc = FMP_CORRUPT;
     if (offset >= 0 && size >= 0 && (size_t)size >= size_needed) {
         rc = fmp_slot_attach(fd, (size_t)offset, (size_t)size, slot);
+    }
+    else {
+        fmp_memory_close(fd);
     }
     if (rc != FMP_OK) {
         fmp_raise(rc, "attach to a shared object");
