@@ -6,6 +6,7 @@
  */
 #include "base/status.h"
 #include "bridge/errors.h"
+#include "bridge/wait.h"
 #include "module.h"
 #include "objects/items.h"
 #include "objects/slots.h"
@@ -17,6 +18,20 @@ typedef struct {
     struct fmp_slot slot;
     Py_ssize_t size; /* asked for; the slot may be larger */
 } BlockObject;
+
+#define LARGE (1024 * 1024) /* takes so long to reserve that other threads should run meanwhile */
+
+struct allocation {
+    size_t size;
+    struct fmp_slot *slot;
+};
+
+static int
+allocate(void *arg, struct fmp_wait *Py_UNUSED(w))
+{
+    struct allocation *a = arg;
+    return fmp_slot_alloc(a->size, a->slot);
+}
 
 static PyObject *
 block_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
@@ -32,7 +47,8 @@ block_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
     if (self == NULL) {
         return NULL;
     }
-    int rc = fmp_slot_alloc((size_t)size, &self->slot);
+    struct allocation a = {(size_t)size, &self->slot};
+    int rc = size < LARGE ? allocate(&a, NULL) : fmp_run_unlocked(allocate, &a);
     if (rc != FMP_OK) {
         Py_DECREF(self);
         return fmp_raise(rc, "create shared memory");
@@ -48,9 +64,6 @@ block_attach(PyTypeObject *type, PyObject *args)
     Py_ssize_t size;
     if (!PyArg_ParseTuple(args, "On:_attach", &where, &size)) {
         return NULL;
-    }
-    if (size < 0) {
-        return PyErr_Format(PyExc_ValueError, "Size %zd out of range", size);
     }
     BlockObject *self = (BlockObject *)type->tp_alloc(type, 0);
     if (self == NULL) {

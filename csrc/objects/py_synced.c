@@ -113,13 +113,17 @@ find_memory(struct fmp_synced *self, int code)
     }
     self->items.data = view.buf;
     self->items.length = view.len / self->items.type->size;
+    bool fits = view.itemsize == self->items.type->size;
     PyBuffer_Release(&view);
+    if (!fits) {
+        PyErr_Format(PyExc_TypeError, "the items of %R are not of type '%c'", self->obj, code);
+        return -1;
+    }
     return 0;
 }
 
-/* (obj, lock, the lock's native object, typecode) */
-static PyObject *
-synced_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
+PyObject *
+fmp_synced_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
 {
     PyObject *obj, *lock, *native;
     int code;
@@ -210,7 +214,7 @@ static PyMemberDef synced_members[] = {
 
 static PyType_Slot synced_slots[] = {
     {Py_tp_doc, "A ctypes object in shared memory, and its lock."},
-    {Py_tp_new, synced_new},
+    {Py_tp_new, fmp_synced_new},
     {Py_tp_init, synced_init},
     {Py_tp_traverse, synced_traverse},
     {Py_tp_clear, synced_clear},

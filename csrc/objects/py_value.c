@@ -46,6 +46,18 @@ value_setattro(PyObject *self, PyObject *name, PyObject *value)
     return PyObject_GenericSetAttr(self, name, value);
 }
 
+static PyObject *
+value_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    PyObject *self = fmp_synced_new(type, args, kwargs);
+    if (self != NULL && ((struct fmp_synced *)self)->items.length != 1) {
+        Py_DECREF(self);
+        PyErr_SetString(PyExc_TypeError, "a Value has one item");
+        return NULL;
+    }
+    return self;
+}
+
 static PyGetSetDef value_getset[] = {
     {"value", (getter)value_get, (setter)value_set, "The value, read and written with the lock.",
      NULL},
@@ -54,6 +66,7 @@ static PyGetSetDef value_getset[] = {
 
 static PyType_Slot value_slots[] = {
     {Py_tp_doc, "A plain ctypes object in shared memory, and its lock."},
+    {Py_tp_new, value_new},
     {Py_tp_getset, value_getset},
     {Py_tp_getattro, value_getattro},
     {Py_tp_setattro, value_setattro},

@@ -24,6 +24,9 @@ struct fmp_synced {
     PyObject *value_name;           /* "value", interned */
 };
 
+/* tp_new; the arguments are (obj, lock, the lock's native object, typecode). */
+PyObject *fmp_synced_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
+
 /* fmp_lock_leave() that keeps the exception which is set, unless the release raises. */
 int fmp_synced_leave(struct fmp_synced *self);
 
