@@ -313,9 +313,9 @@ def test_what_a_slice_takes(code):
         range(3), b"abc", "abc", bytearray(b"abc"), array("i", [1, -2, 3]), array("d", [1, 2.5, 3]),
         array("b", [1, -2, 3]), array("B", [1, 255, 3]), array("Q", [2**63, 1, 2]),
         array("f", [1, 2, 3]), memoryview(b"abc"), memoryview(b"abcdef")[::2],
-        (c_short * 3)(1, 2, 3), (ctypes.c_wchar * 3)("a", "b", "c"), (ctypes.c_char * 3)(b"a", b"b", b"c"),
-        5, None, {1: 2}, (ctypes.c_int.__ctype_be__ * 3)(1, 2, 3), (Point * 3)(), {1, 2, 3}, [1],
-        iter([1, 2, 3]), [1] * 4,
+        (c_short * 3)(1, 2, 3), (ctypes.c_wchar * 3)("a", "b", "c"),
+        (ctypes.c_char * 3)(b"a", b"b", b"c"), 5, None, {1: 2}, (Point * 3)(), {1, 2, 3}, [1],
+        (ctypes.c_int.__ctype_be__ * 3)(1, 2, 3), iter([1, 2, 3]), [1] * 4,
     ]  # fmt: skip
     for value in [*lists, *others]:
         for key in (slice(1, 4), slice(None, None, 2), slice(4, 1, -1)):
