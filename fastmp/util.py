@@ -1,9 +1,8 @@
 """``multiprocessing.util``: one module object with the stdlib's, under both names."""
 
-from typing import TYPE_CHECKING
-
 from ._std import share
 
+TYPE_CHECKING = False  # for type checkers, without importing typing
 if TYPE_CHECKING:
     from multiprocessing.util import *  # noqa: F403
 

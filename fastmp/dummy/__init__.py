@@ -1,10 +1,10 @@
 """``multiprocessing.dummy``: one module object with the stdlib's, under both names."""
 
 import sys
-from typing import TYPE_CHECKING
 
 from .._std import share
 
+TYPE_CHECKING = False  # for type checkers, without importing typing
 if TYPE_CHECKING:
     from multiprocessing.dummy import *  # noqa: F403
 
