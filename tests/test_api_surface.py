@@ -44,8 +44,6 @@ ANY_NUMBER = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 # Known to differ, and to be put right.
 TO_DO = {"fastmp.synchronize.SemLock": "takes a native object, not (kind, value, maxvalue)"}
 
-pytestmark = pytest.mark.smoke
-
 
 def both(name):
     return (

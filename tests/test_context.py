@@ -16,8 +16,6 @@ import fastmp.context
 
 METHODS = ["fork", "spawn", "forkserver"]
 
-pytestmark = pytest.mark.smoke
-
 
 @pytest.fixture
 def unset():
