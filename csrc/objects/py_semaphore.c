@@ -167,11 +167,11 @@ semaphore_get_name(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
 static int
 parse_values(PyObject *args, uint32_t *value, uint32_t *maximum)
 {
-    Py_ssize_t v = 0, m = VALUE_MAX;
-    if (!PyArg_ParseTuple(args, "|nn:Semaphore", &v, &m)) {
+    int v = 0, m = VALUE_MAX; /* ints, as in SemLock: more is an OverflowError */
+    if (!PyArg_ParseTuple(args, "|ii:Semaphore", &v, &m)) {
         return -1;
     }
-    if (v < 0 || v > m || m > VALUE_MAX) {
+    if (v < 0 || v > m) {
         errno = EINVAL;
         PyErr_SetFromErrno(PyExc_OSError);
         return -1;

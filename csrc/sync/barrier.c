@@ -3,8 +3,8 @@
  * Owns nothing. A kill
  *   - inside the mutex: the next to take it breaks the barrier, as nobody knows who was told what;
  *   - between a change and its wake: the sleepers' ticks see it;
- *   - of one that waits or acts: its neighbour's tick breaks the barrier;
- *   - on the way out: its place is found by an arrival that finds none.
+ *   - of one that has a place: its neighbour's tick breaks the barrier, in the next round if this one
+ *     has been passed, and the place is free again.
  */
 #include "sync/barrier.h"
 
@@ -68,6 +68,10 @@ end_round(struct fmp_barrier *b, uint32_t outcome, int32_t state)
         uint32_t now = atomic_load(&p->outcome);
         if (now == FMP_PLACE_WAITS || now == FMP_PLACE_ACTS) {
             atomic_store(&p->outcome, outcome);
+        }
+        else if (now == FMP_PLACE_PASSED && outcome == FMP_PLACE_BROKE) {
+            /* Unless its owner has just left. */
+            atomic_compare_exchange_strong(&p->outcome, &now, FMP_PLACE_PARDONED);
         }
     }
     atomic_store(&b->shm->count, 0);
@@ -159,20 +163,35 @@ take_place(struct fmp_barrier *b, struct fmp_party *party, uint32_t outcome)
     return true;
 }
 
-/* Has one of those who wait been silent for long, because it is dead? */
+/* The owner of a place was found dead. Whether that breaks the barrier. */
+static bool
+bury(struct fmp_barrier *b, uint32_t i, fmp_who dead)
+{
+    struct fmp_barrier_place_shm *p = &b->shm->place[i];
+    uint32_t outcome = atomic_load(&p->outcome);
+    if (outcome == FMP_PLACE_FREE || atomic_load(&p->who) != dead) {
+        return false; /* somebody else has buried it */
+    }
+    atomic_store(&p->outcome, FMP_PLACE_FREE);
+    return outcome != FMP_PLACE_BROKE && outcome != FMP_PLACE_PARDONED;
+}
+
+/* Has one of those inside been silent for long, because it is dead? */
 static bool
 somebody_died(struct fmp_barrier *b)
 {
     fmp_who me = fmp_who_am_i();
     uint32_t now = milliseconds();
+    bool died = false;
     for (uint32_t i = 0; i < b->places; i++) {
         struct fmp_barrier_place_shm *p = &b->shm->place[i];
-        if (atomic_load(&p->outcome) == FMP_PLACE_WAITS && now - atomic_load(&p->beat) > STALE_MS
-            && atomic_load(&p->who) != me && !fmp_who_alive(atomic_load(&p->who))) {
-            return true;
+        fmp_who who = atomic_load(&p->who);
+        if (atomic_load(&p->outcome) != FMP_PLACE_FREE && who != me
+            && now - atomic_load(&p->beat) > STALE_MS && !fmp_who_alive(who)) {
+            died |= bury(b, i, who);
         }
     }
-    return false;
+    return died;
 }
 
 static int
@@ -206,7 +225,7 @@ take_outcome(struct fmp_barrier *b, struct fmp_party *party)
         atomic_fetch_add(&b->shm->changes, 1);
         fmp_wake(&b->shm->changes, &b->shm->sleepers, INT_MAX);
     }
-    return outcome == FMP_PLACE_PASSED ? FMP_OK : FMP_BROKEN;
+    return outcome == FMP_PLACE_BROKE ? FMP_BROKEN : FMP_OK;
 }
 
 /* --- calls ----------------------------------------------------------------------------------------- */
@@ -364,58 +383,38 @@ fmp_barrier_abort(struct fmp_barrier *b, struct fmp_wait *w)
 
 /* --- at the ticks ---------------------------------------------------------------------------------- */
 
-/* The next one in the table that waits or acts, seen from a party or from outside; or -1. */
-static int32_t
-neighbour(struct fmp_barrier *b, const struct fmp_party *party)
-{
-    for (uint32_t step = 1; step <= b->places; step++) {
-        uint32_t i = (uint32_t)(party->place + (int32_t)step) % b->places;
-        uint32_t outcome = atomic_load(&b->shm->place[i].outcome);
-        if (outcome == FMP_PLACE_WAITS || outcome == FMP_PLACE_ACTS) {
-            return (int32_t)i;
-        }
-    }
-    return -1;
-}
-
-/* Those that were killed on their way out. */
 static void
-free_places_of_the_dead(struct fmp_barrier *b)
+bury_at_tick(struct fmp_barrier *b, uint32_t i, fmp_who dead)
 {
-    for (uint32_t i = 0; i < b->places; i++) {
-        struct fmp_barrier_place_shm *p = &b->shm->place[i];
-        uint32_t outcome = atomic_load(&p->outcome);
-        if ((outcome == FMP_PLACE_PASSED || outcome == FMP_PLACE_BROKE)
-            && !fmp_who_alive(atomic_load(&p->who))) {
-            atomic_store(&p->outcome, FMP_PLACE_FREE);
-            atomic_fetch_add(&b->shm->changes, 1);
-        }
+    struct fmp_wait w = {.budget_ns = 1};
+    if (lock(b, &w) != FMP_OK) {
+        return; /* at the next tick */
     }
+    if (bury(b, i, dead)) {
+        end_round(b, FMP_PLACE_BROKE, FMP_BARRIER_BROKEN);
+    }
+    (void)unlock_and_wake(b, FMP_OK);
 }
 
 void
 fmp_barrier_tick(struct fmp_barrier *b, const struct fmp_party *party)
 {
+    fmp_who me = fmp_who_am_i();
     if (party->place >= 0) {
         atomic_store(&place_of(b, party)->beat, milliseconds());
     }
-    int32_t i = neighbour(b, party);
-    fmp_who who = i >= 0 ? atomic_load(&b->shm->place[i].who) : 0;
-    bool dead = i >= 0 && who != fmp_who_am_i() && !fmp_who_alive(who);
-    if (!dead && !party->starved) {
-        return;
+    for (uint32_t step = 1; step <= b->places; step++) {
+        uint32_t i = (uint32_t)(party->place + (int32_t)step) % b->places;
+        uint32_t outcome = atomic_load(&b->shm->place[i].outcome);
+        fmp_who who = atomic_load(&b->shm->place[i].who);
+        if (outcome == FMP_PLACE_FREE) {
+            continue;
+        }
+        if (who != me && !fmp_who_alive(who)) {
+            bury_at_tick(b, i, who);
+        }
+        else if (outcome == FMP_PLACE_WAITS && !party->starved) {
+            return; /* it ticks, and looks at the ones after it */
+        }
     }
-    struct fmp_wait w = {.budget_ns = 1};
-    if (lock(b, &w) != FMP_OK) {
-        return; /* at the next tick */
-    }
-    if (party->starved) {
-        free_places_of_the_dead(b);
-    }
-    uint32_t outcome = dead ? atomic_load(&b->shm->place[i].outcome) : FMP_PLACE_FREE;
-    if ((outcome == FMP_PLACE_WAITS || outcome == FMP_PLACE_ACTS)
-        && atomic_load(&b->shm->place[i].who) == who) {
-        end_round(b, FMP_PLACE_BROKE, FMP_BARRIER_BROKEN);
-    }
-    (void)unlock_and_wake(b, FMP_OK);
 }

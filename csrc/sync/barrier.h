@@ -1,10 +1,11 @@
 /* barrier.h - a fixed number of parties that pass together, none before the last has come.
  *
  * A table of the parties inside; each has an outcome of its own. So a barrier does not drain, as
- * threading's does, before the next round can fill: who has passed may take its time to leave, or
- * be killed on its way out. A party that is killed while it waits, or while it runs the action,
- * breaks the barrier for the others: each looks at its neighbour in the table at its ticks, and the
- * last to come at those that have not ticked for long.
+ * threading's does, before the next round can fill: who has passed may take its time to leave.
+ *
+ * A party that is killed inside - while it waits, runs the action, or has been released and not yet
+ * left - breaks the barrier: each that waits looks at its neighbour in the table at its ticks, and
+ * the last to come at those that have not ticked for long.
  *
  * The action runs outside the lock, in the last party to come. While it runs the round is full, and
  * later ones wait outside.
@@ -35,11 +36,12 @@ enum fmp_barrier_outcome {
     FMP_PLACE_FREE = 0,
     FMP_PLACE_WAITS,
     FMP_PLACE_ACTS,
-    FMP_PLACE_PASSED,
+    FMP_PLACE_PASSED,   /* to be read by its owner; if that dies before, the next round breaks */
+    FMP_PLACE_PARDONED, /* passed; the barrier has been broken or reset since: a death is no news */
     FMP_PLACE_BROKE,
 };
 
-/* Under the mutex, but for: outcome to FREE, by its owner once it is PASSED or BROKE; beat. */
+/* Under the mutex, but for: outcome to FREE, by its owner once it is PASSED or later; beat. */
 struct fmp_barrier_place_shm {
     fmp_a64 who;     /* owner, while not FREE */
     fmp_a32 outcome; /* enum fmp_barrier_outcome */
@@ -113,7 +115,7 @@ int fmp_barrier_finish(struct fmp_barrier *b, struct fmp_party *party, bool good
 int fmp_barrier_reset(struct fmp_barrier *b, struct fmp_wait *w);
 int fmp_barrier_abort(struct fmp_barrier *b, struct fmp_wait *w);
 
-/* At a tick: breaks the barrier if the neighbour is dead. `party` may have no place yet. */
+/* At a tick: breaks the barrier if a neighbour is dead. `party` may have no place yet. */
 void fmp_barrier_tick(struct fmp_barrier *b, const struct fmp_party *party);
 
 #endif
