@@ -42,7 +42,17 @@ class Pool(_original.Pool):
     not callable.  *processes* is the number of usable CPUs when it is None.
     """
 
-    def __new__(cls, *args, **kwds):
+    # The parameters are for inspect.signature(); a subclass may take others.
+    def __new__(
+        cls,
+        processes=None,
+        initializer=None,
+        initargs=(),
+        maxtasksperchild=None,
+        context=None,
+        *args,
+        **kwds,
+    ):
         return object.__new__(_NativePool if cls is Pool else cls)
 
     def __init__(
