@@ -6,14 +6,25 @@ in one process agrees.  Every class derives from the stdlib's class of the same 
 the same classes.
 """
 
+from __future__ import annotations
+
 import signal
 from collections.abc import MutableMapping
 
 from . import _std, process
 
-__all__ = ()
+TYPE_CHECKING = False  # for type checkers, without importing typing or what is imported late
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from multiprocessing import context as _original
+    from multiprocessing.managers import SyncManager
+    from typing import Any
 
-_original = _std.context
+    from . import connection, pool, queues, synchronize
+else:
+    _original = _std.context
+
+__all__ = ()
 
 ProcessError = _original.ProcessError
 BufferTooShort = _original.BufferTooShort
@@ -29,7 +40,7 @@ _tls = _original._tls
 class BaseContext(_original.BaseContext):
     """The stdlib's context; what it makes is fastmp's."""
 
-    def Manager(self):
+    def Manager(self) -> SyncManager:
         """Returns a manager associated with a running server process
 
         The managers methods such as `Lock()`, `Condition()` and `Queue()`
@@ -41,109 +52,128 @@ class BaseContext(_original.BaseContext):
         m.start()
         return m
 
-    def Pipe(self, duplex=True):
+    def Pipe(self, duplex: bool = True) -> tuple[connection.Connection, connection.Connection]:
         """Returns two connection object connected by a pipe"""
         from .connection import Pipe
 
         return Pipe(duplex)
 
-    def Lock(self):
+    def Lock(self) -> synchronize.Lock:
         """Returns a non-recursive lock object"""
         from .synchronize import Lock
 
         return Lock(ctx=self.get_context())
 
-    def RLock(self):
+    def RLock(self) -> synchronize.RLock:
         """Returns a recursive lock object"""
         from .synchronize import RLock
 
         return RLock(ctx=self.get_context())
 
-    def Condition(self, lock=None):
+    def Condition(self, lock: Any = None) -> synchronize.Condition:
         """Returns a condition object"""
         from .synchronize import Condition
 
         return Condition(lock, ctx=self.get_context())
 
-    def Semaphore(self, value=1):
+    def Semaphore(self, value: int = 1) -> synchronize.Semaphore:
         """Returns a semaphore object"""
         from .synchronize import Semaphore
 
         return Semaphore(value, ctx=self.get_context())
 
-    def BoundedSemaphore(self, value=1):
+    def BoundedSemaphore(self, value: int = 1) -> synchronize.BoundedSemaphore:
         """Returns a bounded semaphore object"""
         from .synchronize import BoundedSemaphore
 
         return BoundedSemaphore(value, ctx=self.get_context())
 
-    def Event(self):
+    def Event(self) -> synchronize.Event:
         """Returns an event object"""
         from .synchronize import Event
 
         return Event(ctx=self.get_context())
 
-    def Barrier(self, parties, action=None, timeout=None):
+    def Barrier(
+        self,
+        parties: int,
+        action: Callable[[], object] | None = None,
+        timeout: float | None = None,
+    ) -> synchronize.Barrier:
         """Returns a barrier object"""
         from .synchronize import Barrier
 
         return Barrier(parties, action, timeout, ctx=self.get_context())
 
-    def Queue(self, maxsize=0):
+    def Queue(self, maxsize: int = 0) -> queues.Queue:
         """Returns a queue object"""
         from .queues import Queue
 
         return Queue(maxsize, ctx=self.get_context())
 
-    def JoinableQueue(self, maxsize=0):
+    def JoinableQueue(self, maxsize: int = 0) -> queues.JoinableQueue:
         """Returns a queue object"""
         from .queues import JoinableQueue
 
         return JoinableQueue(maxsize, ctx=self.get_context())
 
-    def SimpleQueue(self):
+    def SimpleQueue(self) -> queues.SimpleQueue:
         """Returns a queue object"""
         from .queues import SimpleQueue
 
         return SimpleQueue(ctx=self.get_context())
 
-    def Pool(self, processes=None, initializer=None, initargs=(), maxtasksperchild=None):
+    def Pool(
+        self,
+        processes: int | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+        maxtasksperchild: int | None = None,
+    ) -> pool.Pool:
         """Returns a process pool object"""
         from .pool import Pool
 
         return Pool(processes, initializer, initargs, maxtasksperchild, context=self.get_context())
 
-    def RawValue(self, typecode_or_type, *args):
+    def RawValue(self, typecode_or_type: str | type, *args: Any) -> Any:
         """Returns a shared object"""
         from .sharedctypes import RawValue
 
         return RawValue(typecode_or_type, *args)
 
-    def RawArray(self, typecode_or_type, size_or_initializer):
+    def RawArray(
+        self, typecode_or_type: str | type, size_or_initializer: int | Sequence[Any]
+    ) -> Any:
         """Returns a shared array"""
         from .sharedctypes import RawArray
 
         return RawArray(typecode_or_type, size_or_initializer)
 
-    def Value(self, typecode_or_type, *args, lock=True):
+    def Value(self, typecode_or_type: str | type, *args: Any, lock: Any = True) -> Any:
         """Returns a synchronized shared object"""
         from .sharedctypes import Value
 
         return Value(typecode_or_type, *args, lock=lock, ctx=self.get_context())
 
-    def Array(self, typecode_or_type, size_or_initializer, *, lock=True):
+    def Array(
+        self,
+        typecode_or_type: str | type,
+        size_or_initializer: int | Sequence[Any],
+        *,
+        lock: Any = True,
+    ) -> Any:
         """Returns a synchronized shared array"""
         from .sharedctypes import Array
 
         return Array(typecode_or_type, size_or_initializer, lock=lock, ctx=self.get_context())
 
-    def allow_connection_pickling(self):
+    def allow_connection_pickling(self) -> None:
         """Install support for sending connections and sockets
         between processes
         """
         from . import connection  # noqa: F401  (importing it registers the reducers)
 
-    def get_context(self, method=None):
+    def get_context(self, method: str | None = None) -> Any:
         if method is None:
             return self
         try:
@@ -164,7 +194,7 @@ class _Interruptible:
 
     if not hasattr(process.BaseProcess, "interrupt"):
 
-        def interrupt(self):
+        def interrupt(self) -> None:
             """
             Terminate process; sends SIGINT signal
             """

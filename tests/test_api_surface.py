@@ -198,6 +198,20 @@ def test_exceptions_are_the_same_classes(name):
     assert getattr(fastmp, name).__module__ == "multiprocessing.context"
 
 
+def test_the_stub_names_what_the_package_exports():
+    """fastmp/__init__.pyi, for type checkers, against the package as it is."""
+    import ast
+
+    with open(os.path.join(os.path.dirname(fastmp.__file__), "__init__.pyi")) as file:
+        tree = ast.parse(file.read())
+    (names,) = [
+        ast.literal_eval(statement.value)
+        for statement in tree.body
+        if isinstance(statement, ast.Assign) and statement.targets[0].id == "__all__"
+    ]
+    assert sorted(names) == sorted(fastmp.__all__)
+
+
 def test_what_fastmp_adds_is_public():
     for name in ("install", "WorkerLostError", "CorruptionError"):
         assert name in fastmp.__all__
