@@ -11,6 +11,7 @@ Beyond the stdlib all of them have the buffer protocol: ``numpy.asarray(array)``
 
 import ctypes
 import weakref
+from typing import Any
 
 from . import _core, _std, context, synchronize
 from ._handles import for_child
@@ -137,7 +138,7 @@ def synchronized(obj, lock=None, ctx=None):
 
 
 # The stdlib's has the classes that it made, on top of its own SynchronizedBase.
-class_cache = weakref.WeakKeyDictionary()
+class_cache: weakref.WeakKeyDictionary[type, type] = weakref.WeakKeyDictionary()
 
 
 def _class_for_fields_of(cls):
@@ -203,7 +204,7 @@ class Synchronized(SynchronizedBase, _original.Synchronized):
 
 
 def _code_of_items(obj):
-    type_ = getattr(obj, "_type_", None)
+    type_: Any = getattr(obj, "_type_", None)
     code = _PLAIN.get(type_)
     # Arrays of one type and length are of one class, unless somebody has derived from it.
     return code if code is not None and type(obj) is type_ * len(obj) else None
