@@ -1,0 +1,624 @@
+/* test_pipe.c - channel/pipe.c: the bell between two processes that pace themselves at random and
+ * wait by poll() alone, the end of a peer, kills, bytes that somebody wrote to the descriptor. */
+#include <poll.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/status.h"
+#include "channel/pipe.h"
+#include "platform/socket.h"
+#include "support.h"
+
+#define PATIENCE_MS 20000 /* a wake-up that takes so long was lost */
+#define LONG_SPIN 100000
+
+/* --- sending and receiving ------------------------------------------------------------------- */
+
+struct sending {
+    struct fmp_pipe *pipe;
+    struct fmp_batch batch;
+};
+
+static int
+try_send(void *arg, struct fmp_wait *w)
+{
+    struct sending *s = arg;
+    return fmp_pipe_send(s->pipe, &s->batch, w);
+}
+
+/* A record that holds `number` and, up to `length` bytes, bytes that follow from it. */
+static int
+send_number(struct fmp_pipe *p, uint32_t number, uint32_t length)
+{
+    static uint8_t body[LONGEST_MESSAGE];
+    CHECK(length >= sizeof number && length <= sizeof body);
+    memset(body, (int)(number * 7 + 1), length);
+    memcpy(body, &number, sizeof number);
+    uint64_t header = fmp_record_header(length, 1);
+    struct fmp_part parts[] = {{&header, sizeof header}, {body, length}};
+    struct sending s = {p, {parts, 2, sizeof header + length, 1}};
+    return wait_for(try_send, &s, FMP_NEVER);
+}
+
+static uint32_t
+number_of(const struct fmp_buffer *taken)
+{
+    size_t offset = 0, length;
+    uint8_t kind;
+    const uint8_t *data;
+    uint32_t number;
+    CHECK(fmp_batch_next(taken->data, taken->size, &offset, &kind, &data, &length));
+    CHECK_EQ(kind, 1);
+    CHECK(length >= sizeof number);
+    memcpy(&number, data, sizeof number);
+    for (size_t i = sizeof number; i < length; i++) {
+        CHECK_EQ(data[i], (uint8_t)(number * 7 + 1));
+    }
+    return number;
+}
+
+struct receiving {
+    struct fmp_pipe *pipe;
+    struct fmp_buffer out;
+    struct fmp_pipe_call call;
+    int spins; /* before it sleeps */
+};
+
+static int
+try_receive(void *arg, struct fmp_wait *w)
+{
+    struct receiving *r = arg;
+    return fmp_pipe_receive(r->pipe, &r->call, &r->out, w);
+}
+
+static int
+try_finish(void *arg, struct fmp_wait *w)
+{
+    struct receiving *r = arg;
+    return fmp_pipe_finish(r->pipe, &r->call, w);
+}
+
+/* As bridge/wait.c: once with the GIL held, spinning, then sleeping. */
+static int
+try_spin_sleep(struct receiving *r, int64_t deadline)
+{
+    struct fmp_wait w = {.budget_ns = 0, .fd = -1};
+    int rc = try_receive(r, &w);
+    for (int i = 0; rc == FMP_AGAIN && w.word != NULL && i < r->spins; i++) {
+        if (fmp_wait_changed(&w)) {
+            rc = try_receive(r, &w);
+        }
+        fmp_pause();
+    }
+    return rc == FMP_AGAIN ? wait_for(try_receive, r, deadline) : rc;
+}
+
+/* Receives a number, or gives the result that is not FMP_OK. */
+static int
+receive(struct fmp_pipe *p, int spins, bool at_once, uint32_t *number)
+{
+    static uint8_t stack[64];
+    struct receiving r = {.pipe = p, .spins = spins, .call.at_once = at_once};
+    fmp_buffer_init(&r.out, stack, sizeof stack);
+    int64_t limit = at_once ? 0 : fmp_now() + PATIENCE_MS * INT64_C(1000000);
+    int rc = at_once ? wait_for(try_receive, &r, 0) : try_spin_sleep(&r, limit);
+    if (fmp_pipe_unfinished(&r.call)) {
+        CHECK_EQ(wait_for(try_finish, &r, FMP_NEVER), FMP_OK);
+    }
+    if (rc == FMP_OK) {
+        *number = number_of(&r.out);
+    }
+    fmp_buffer_free(&r.out);
+    return rc;
+}
+
+static bool
+is_readable(struct fmp_pipe *p, int ms)
+{
+    struct pollfd one = {.fd = p->fd, .events = POLLIN};
+    int n;
+    do {
+        n = poll(&one, 1, ms);
+    } while (n < 0 && errno == EINTR);
+    CHECK(n >= 0);
+    return n > 0;
+}
+
+static int
+try_poll(void *arg, struct fmp_wait *w)
+{
+    struct receiving *r = arg;
+    return fmp_pipe_poll(r->pipe, &r->call, w);
+}
+
+static bool
+has_something(struct fmp_pipe *p)
+{
+    struct receiving r = {.pipe = p, .call.at_once = true};
+    int rc = wait_for(try_poll, &r, 0);
+    CHECK(rc == FMP_OK || rc == FMP_TIMEOUT);
+    return rc == FMP_OK;
+}
+
+static void
+drop(struct fmp_pipe *p)
+{
+    fmp_pipe_hang_up(p, false);
+    fmp_pipe_free(p);
+}
+
+static void
+pause_at_random(uint64_t *seed)
+{
+    uint32_t way = random_next(seed) % 16, n = random_next(seed) % 300;
+    if (way == 0) {
+        usleep(n);
+    }
+    else if (way < 8) {
+        for (uint32_t i = 0; i < n * 4; i++) {
+            fmp_pause();
+        }
+    }
+}
+
+/* --- one process ----------------------------------------------------------------------------- */
+
+CASE(readable_exactly_while_a_record_is_there)
+{
+    struct fmp_pipe a, b;
+    uint32_t number;
+    CHECK_EQ(fmp_pipe_create(&a, &b, true), FMP_OK);
+    for (int round = 0; round < 3; round++) {
+        CHECK(!is_readable(&a, 0) && !is_readable(&b, 0));
+        CHECK_EQ(send_number(&a, 1, 4), FMP_OK);
+        CHECK_EQ(send_number(&a, 2, 100), FMP_OK);
+        CHECK(is_readable(&b, 0) && !is_readable(&a, 0));
+        CHECK_EQ(receive(&b, 0, false, &number), FMP_OK);
+        CHECK_EQ(number, 1);
+        CHECK(is_readable(&b, 0));
+        CHECK_EQ(receive(&b, 0, true, &number), FMP_OK);
+        CHECK_EQ(number, 2);
+        CHECK(!is_readable(&b, 0));
+        CHECK_EQ(receive(&b, 0, true, &number), FMP_TIMEOUT);
+    }
+    drop(&a);
+    drop(&b);
+}
+
+CASE(both_ends_of_one_process_share_the_rings)
+{
+    int before = count_fds();
+    struct fmp_pipe a, b, again;
+    uint32_t number;
+    CHECK_EQ(fmp_pipe_create(&a, &b, true), FMP_OK);
+    CHECK_EQ(count_fds() - before, 4);
+    CHECK_EQ(fmp_pipe_attach(&again, dup(a.fd), dup(a.in->fd), a.out->fd), FMP_OK);
+    CHECK_EQ(count_fds() - before, 5);
+    CHECK_EQ(send_number(&again, 5, 4), FMP_OK);
+    drop(&again);
+    CHECK_EQ(receive(&b, 0, false, &number), FMP_OK);
+    CHECK_EQ(number, 5);
+    drop(&a);
+    drop(&b);
+    CHECK_EQ(count_fds(), before);
+}
+
+CASE(what_was_sent_is_received_before_the_end)
+{
+    struct fmp_pipe a, b;
+    uint32_t number;
+    CHECK_EQ(fmp_pipe_create(&a, &b, true), FMP_OK);
+    for (uint32_t i = 0; i < 3; i++) {
+        CHECK_EQ(send_number(&a, i, 10), FMP_OK);
+    }
+    drop(&a);
+    for (uint32_t i = 0; i < 3; i++) {
+        CHECK(has_something(&b));
+        CHECK_EQ(receive(&b, 0, false, &number), FMP_OK);
+        CHECK_EQ(number, i);
+    }
+    CHECK(has_something(&b) && is_readable(&b, 0));
+    CHECK_EQ(receive(&b, 0, false, &number), FMP_CLOSED);
+    CHECK_EQ(receive(&b, 0, true, &number), FMP_CLOSED);
+    CHECK_EQ(send_number(&b, 1, 4), -EPIPE);
+    drop(&b);
+}
+
+CASE(unread_data_resets_as_it_does_on_a_socket)
+{
+    struct fmp_pipe a, b;
+    uint32_t number;
+    CHECK_EQ(fmp_pipe_create(&a, &b, true), FMP_OK);
+    CHECK_EQ(send_number(&a, 1, 4), FMP_OK);
+    CHECK_EQ(send_number(&b, 2, 4), FMP_OK);
+    drop(&b);
+    CHECK_EQ(receive(&a, 0, false, &number), FMP_OK);
+    CHECK(has_something(&a));
+    CHECK_EQ(receive(&a, 0, false, &number), -ECONNRESET);
+    CHECK_EQ(receive(&a, 0, false, &number), FMP_CLOSED);
+    CHECK_EQ(send_number(&a, 1, 4), -EPIPE);
+    drop(&a);
+}
+
+CASE(a_close_is_noticed_by_the_next_send)
+{
+    for (int messages = 0; messages < 3; messages++) { /* 0: the bell is silent */
+        struct fmp_pipe a, b;
+        CHECK_EQ(fmp_pipe_create(&a, &b, false), FMP_OK);
+        for (int i = 0; i < messages; i++) {
+            CHECK_EQ(send_number(&b, 1, 4), FMP_OK);
+        }
+        drop(&a);
+        CHECK_EQ(send_number(&b, 1, 4), -EPIPE);
+        CHECK_EQ(send_number(&b, 1, 4), -EPIPE);
+        drop(&b);
+    }
+}
+
+CASE(a_full_pipe_takes_one_large_record_when_it_is_empty)
+{
+    struct fmp_pipe a, b;
+    uint32_t number, sent = 0;
+    static uint8_t large[3 * FMP_PIPE_BYTES];
+    uint64_t header = fmp_record_header(sizeof large, 2);
+    struct fmp_part parts[] = {{&header, sizeof header}, {large, sizeof large}};
+    struct fmp_batch batch = {parts, 2, sizeof header + sizeof large, 1};
+    struct fmp_wait w = {.budget_ns = 1000000, .fd = -1};
+    CHECK_EQ(fmp_pipe_create(&a, &b, false), FMP_OK);
+    while (sent < 2000) {
+        uint32_t body[250] = {sent};
+        uint64_t small = fmp_record_header(sizeof body, 1);
+        struct fmp_part two[] = {{&small, sizeof small}, {body, sizeof body}};
+        struct fmp_batch one = {two, 2, sizeof small + sizeof body, 1};
+        memset(body, (int)(sent * 7 + 1), sizeof body);
+        memcpy(body, &sent, sizeof sent);
+        if (fmp_pipe_send(&b, &one, &w) != FMP_OK) {
+            break;
+        }
+        sent++;
+    }
+    CHECK_EQ(sent, FMP_PIPE_BYTES / 1008);
+    CHECK_EQ(fmp_pipe_send(&b, &batch, &w), FMP_AGAIN);
+    for (uint32_t i = 0; i < sent; i++) {
+        CHECK_EQ(receive(&a, 0, false, &number), FMP_OK);
+        CHECK_EQ(number, i);
+    }
+    CHECK_EQ(fmp_pipe_send(&b, &batch, &w), FMP_OK);
+    CHECK_EQ(fmp_pipe_send(&b, &batch, &w), FMP_AGAIN);
+    drop(&a);
+    CHECK_EQ(fmp_pipe_send(&b, &batch, &w), -EPIPE);
+    drop(&b);
+}
+
+CASE(bytes_of_others_are_left_alone)
+{
+    struct fmp_pipe a, b;
+    uint32_t number;
+    char byte;
+    CHECK_EQ(fmp_pipe_create(&a, &b, true), FMP_OK);
+    CHECK_EQ(write(a.fd, "x", 1), 1);
+    CHECK(has_something(&b));
+    CHECK_EQ(receive(&b, 0, false, &number), FMP_PIPE_FOREIGN);
+    CHECK_EQ(receive(&b, 1000, false, &number), FMP_PIPE_FOREIGN);
+    CHECK_EQ(read(b.fd, &byte, 1), 1);
+    CHECK_EQ(byte, 'x');
+    CHECK(!has_something(&b) && !is_readable(&b, 0));
+    /* After a message that was received, the next byte is theirs. */
+    CHECK_EQ(send_number(&a, 3, 4), FMP_OK);
+    CHECK_EQ(write(a.fd, "y", 1), 1);
+    CHECK_EQ(receive(&b, 0, false, &number), FMP_OK);
+    CHECK_EQ(read(b.fd, &byte, 1), 1);
+    CHECK_EQ(byte, 'y');
+    drop(&a);
+    drop(&b);
+}
+
+CASE(a_bell_too_many_is_silenced_by_who_looks)
+{
+    /* As a writer leaves it that is killed just before, or just after, it has set RUNG. */
+    for (uint32_t rung = 0; rung < 2; rung++) {
+        struct fmp_pipe a, b;
+        uint32_t number;
+        CHECK_EQ(fmp_pipe_create(&a, &b, true), FMP_OK);
+        CHECK_EQ(fmp_socket_send_byte(a.fd, 0xd1), FMP_OK);
+        atomic_store(&b.in->shm->extra[0], rung);
+        CHECK(is_readable(&b, 0));
+        CHECK(!has_something(&b));
+        CHECK(!is_readable(&b, 0));
+        CHECK_EQ(send_number(&a, 1, 4), FMP_OK);
+        CHECK(is_readable(&b, 0));
+        CHECK_EQ(receive(&b, 0, true, &number), FMP_OK);
+        CHECK(!is_readable(&b, 0));
+        drop(&a);
+        drop(&b);
+    }
+}
+
+CASE(a_dead_spinner_is_not_trusted)
+{
+    struct fmp_pipe a, b;
+    CHECK_EQ(fmp_pipe_create(&a, &b, true), FMP_OK);
+    struct receiving r = {.pipe = &b};
+    struct fmp_wait w = {.budget_ns = 0, .fd = -1};
+    CHECK_EQ(try_receive(&r, &w), FMP_AGAIN); /* registers, and never comes back */
+    CHECK(r.call.spinning);
+    check_sleep_ms(2);
+    CHECK_EQ(send_number(&a, 1, 4), FMP_OK);
+    CHECK(is_readable(&b, 0));
+    drop(&a);
+    drop(&b);
+}
+
+CASE(a_closed_descriptor_in_use_stays_taken)
+{
+    struct fmp_pipe a, b;
+    uint32_t number;
+    CHECK_EQ(fmp_pipe_create(&a, &b, true), FMP_OK);
+    int fd = b.fd;
+    fmp_pipe_hang_up(&b, true);
+    CHECK_EQ(receive(&a, 0, false, &number), FMP_CLOSED);
+    CHECK_EQ(receive(&b, 0, false, &number), -EBADF);
+    int other = dup(0);
+    CHECK(other != fd);
+    close(other);
+    fmp_fd_close(fd);
+    fmp_pipe_free(&b);
+    drop(&a);
+}
+
+/* --- two processes --------------------------------------------------------------------------- */
+
+#define MESSAGES 30000
+
+struct ends {
+    struct fmp_pipe a, b;
+    uint64_t seed;
+};
+
+/* One message by any of the ways there are. */
+static int
+receive_somehow(struct fmp_pipe *p, uint64_t *seed, uint32_t *number)
+{
+    switch (random_next(seed) % 5) {
+    case 0:
+        CHECK(is_readable(p, PATIENCE_MS)); /* the bell alone wakes us */
+        return receive(p, 0, true, number);
+    case 1:
+        CHECK(is_readable(p, PATIENCE_MS));
+        CHECK(has_something(p));
+        return receive(p, 0, false, number);
+    case 2:
+        return receive(p, (int)(random_next(seed) % 300), false, number);
+    case 3:
+        return receive(p, LONG_SPIN, false, number);
+    default:
+        return receive(p, 0, false, number);
+    }
+}
+
+static void
+write_many(void *arg)
+{
+    struct ends *e = arg;
+    drop(&e->b);
+    for (uint32_t i = 0; i < MESSAGES; i++) {
+        CHECK_EQ(send_number(&e->a, i, 4 + random_next(&e->seed) % 60), FMP_OK);
+        pause_at_random(&e->seed);
+    }
+}
+
+CASE(no_message_goes_unnoticed)
+{
+    struct ends e = {.seed = 7};
+    CHECK_EQ(fmp_pipe_create(&e.a, &e.b, true), FMP_OK);
+    pid_t pid = check_fork(write_many, &e);
+    drop(&e.a);
+    uint64_t seed = 11;
+    uint32_t number;
+    for (uint32_t i = 0; i < MESSAGES; i++) {
+        CHECK_EQ(receive_somehow(&e.b, &seed, &number), FMP_OK);
+        CHECK_EQ(number, i);
+        pause_at_random(&seed);
+    }
+    CHECK_EQ(receive_somehow(&e.b, &seed, &number), FMP_CLOSED);
+    check_reap(pid);
+    drop(&e.b);
+}
+
+static void
+echo(void *arg)
+{
+    struct ends *e = arg;
+    uint32_t number;
+    drop(&e->a);
+    while (receive_somehow(&e->b, &e->seed, &number) == FMP_OK) {
+        CHECK_EQ(send_number(&e->b, number + 1, 4), FMP_OK);
+    }
+}
+
+CASE(questions_and_answers)
+{
+    struct ends e = {.seed = 3};
+    CHECK_EQ(fmp_pipe_create(&e.a, &e.b, true), FMP_OK);
+    pid_t pid = check_fork(echo, &e);
+    drop(&e.b);
+    uint64_t seed = 5;
+    for (uint32_t i = 0; i < MESSAGES; i++) {
+        uint32_t number;
+        CHECK_EQ(send_number(&e.a, i, 4), FMP_OK);
+        CHECK_EQ(receive_somehow(&e.a, &seed, &number), FMP_OK);
+        CHECK_EQ(number, i + 1);
+        CHECK(!is_readable(&e.a, 0)); /* nothing more is under way: exactly silent */
+    }
+    drop(&e.a);
+    check_reap(pid);
+}
+
+/* --- several processes at one end -------------------------------------------------------------- */
+
+struct tally {
+    fmp_a32 seen[MESSAGES];
+    fmp_a32 total;
+};
+
+struct sharers {
+    struct ends ends;
+    struct tally *tally;
+    bool spins;
+};
+
+static void
+take_a_share(void *arg)
+{
+    struct sharers *s = arg;
+    struct fmp_pipe *p = &s->ends.b;
+    drop(&s->ends.a);
+    for (;;) {
+        uint32_t number;
+        int rc;
+        if (s->spins) {
+            rc = receive(p, LONG_SPIN, false, &number);
+        }
+        else {
+            CHECK(is_readable(p, PATIENCE_MS));
+            rc = receive(p, 0, true, &number);
+        }
+        if (rc == FMP_CLOSED) {
+            return;
+        }
+        if (rc == FMP_OK) {
+            CHECK_EQ(atomic_fetch_add(&s->tally->seen[number], 1), 0);
+            atomic_fetch_add(&s->tally->total, 1);
+        }
+        else {
+            CHECK_EQ(rc, FMP_TIMEOUT); /* the other was faster */
+        }
+    }
+}
+
+CASE(a_spinner_and_a_selector_share_an_end)
+{
+    struct sharers s = {.ends.seed = 13, .tally = shared_zeros(sizeof *s.tally)};
+    CHECK_EQ(fmp_pipe_create(&s.ends.a, &s.ends.b, true), FMP_OK);
+    s.spins = true;
+    pid_t spinner = check_fork(take_a_share, &s);
+    s.spins = false;
+    pid_t selector = check_fork(take_a_share, &s);
+    write_many(&s.ends);
+    drop(&s.ends.a);
+    check_reap(spinner);
+    check_reap(selector);
+    CHECK_EQ(atomic_load(&s.tally->total), MESSAGES);
+}
+
+/* --- kills --------------------------------------------------------------------------------------- */
+
+static void
+write_for_ever(void *arg)
+{
+    struct ends *e = arg;
+    drop(&e->b);
+    for (uint32_t i = 0;; i++) {
+        uint32_t length = random_next(&e->seed) % 8 == 0 ? 50000 : 20;
+        CHECK_EQ(send_number(&e->a, i, length), FMP_OK);
+        if (random_next(&e->seed) % 4 == 0) {
+            pause_at_random(&e->seed);
+        }
+    }
+}
+
+CASE(of_a_killed_writer_every_message_is_whole)
+{
+    uint64_t seed = 17;
+    for (int round = 0; round < 60; round++) {
+        struct ends e = {.seed = random_next(&seed)};
+        CHECK_EQ(fmp_pipe_create(&e.a, &e.b, round % 2), FMP_OK);
+        struct ends writer = {.a = round % 2 ? e.a : e.b, .b = round % 2 ? e.b : e.a};
+        pid_t pid = check_fork(write_for_ever, &writer);
+        drop(&writer.a);
+        uint32_t number, expected = 0, until = random_next(&seed) % 200;
+        while (expected < until) {
+            CHECK_EQ(receive_somehow(&writer.b, &seed, &number), FMP_OK);
+            CHECK_EQ(number, expected++);
+        }
+        check_kill(pid);
+        int rc;
+        while ((rc = receive_somehow(&writer.b, &seed, &number)) == FMP_OK) {
+            CHECK_EQ(number, expected++);
+        }
+        if (rc == FMP_TIMEOUT) { /* a bell over nothing; by now it is silent */
+            rc = receive(&writer.b, 0, false, &number);
+        }
+        CHECK_EQ(rc, FMP_CLOSED);
+        drop(&writer.b);
+    }
+}
+
+static void
+read_for_ever(void *arg)
+{
+    struct ends *e = arg;
+    uint32_t number;
+    for (;;) {
+        int rc = receive_somehow(&e->b, &e->seed, &number);
+        CHECK(rc == FMP_OK || rc == FMP_TIMEOUT);
+    }
+}
+
+CASE(killed_readers_leave_the_end_usable)
+{
+    struct ends e = {.seed = 19};
+    uint64_t seed = 23;
+    uint32_t number;
+    CHECK_EQ(fmp_pipe_create(&e.a, &e.b, true), FMP_OK);
+    for (int round = 0; round < 100; round++) {
+        e.seed = random_next(&seed);
+        pid_t pid = check_fork(read_for_ever, &e);
+        for (uint32_t i = random_next(&seed) % 200; i > 0; i--) {
+            CHECK_EQ(send_number(&e.a, i, 20), FMP_OK);
+            pause_at_random(&seed);
+        }
+        check_kill(pid);
+        while (has_something(&e.b)) {
+            CHECK_EQ(receive(&e.b, 0, false, &number), FMP_OK);
+        }
+        CHECK(!is_readable(&e.b, 0));
+        CHECK_EQ(send_number(&e.a, 1, 20), FMP_OK);
+        /* Its registration may still be trusted; the next message then rings. */
+        if (!is_readable(&e.b, 0)) {
+            CHECK_EQ(send_number(&e.a, 2, 20), FMP_OK);
+        }
+        CHECK(is_readable(&e.b, 0));
+    }
+    drop(&e.a);
+    drop(&e.b);
+}
+
+CASE(a_writer_that_waits_for_room_learns_of_the_end)
+{
+    struct ends e = {.seed = 29};
+    CHECK_EQ(fmp_pipe_create(&e.b, &e.a, false), FMP_OK); /* b reads */
+    signal(SIGPIPE, SIG_DFL);
+    pid_t pid = check_fork(read_for_ever, &e);
+    drop(&e.b);
+    for (uint32_t i = 0; i < 100; i++) {
+        CHECK_EQ(send_number(&e.a, i, 50000), FMP_OK);
+    }
+    CHECK_EQ(kill(pid, SIGSTOP), 0);
+    while (atomic_load(&e.a.out->shm->putters) == 0) {
+        struct fmp_wait w = {.budget_ns = 1000000, .fd = -1};
+        static uint8_t body[50000];
+        uint64_t header = fmp_record_header(sizeof body, 1);
+        struct fmp_part parts[] = {{&header, sizeof header}, {body, sizeof body}};
+        struct fmp_batch batch = {parts, 2, sizeof header + sizeof body, 1};
+        if (fmp_pipe_send(&e.a, &batch, &w) == FMP_AGAIN) {
+            break;
+        }
+    }
+    check_kill(pid);
+    CHECK_EQ(send_number(&e.a, 1, 50000), -EPIPE);
+    drop(&e.a);
+}
+
+CHECK_MAIN
