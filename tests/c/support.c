@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <sys/mman.h>
 
+#include "base/points.h"
 #include "base/status.h"
 
 void *
@@ -32,6 +33,16 @@ random_next(uint64_t *state)
 {
     *state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
     return (uint32_t)(*state >> 33);
+}
+
+void (*at_point)(const char *name);
+
+void
+fmp_point(const char *name)
+{
+    if (at_point != NULL) {
+        at_point(name);
+    }
 }
 
 int

@@ -14,6 +14,9 @@ int count_fds(void);
 /* A small random generator, good enough to vary tests and the same on every run. */
 uint32_t random_next(uint64_t *state);
 
+/* What happens at each named point of the code (base/points.h); NULL: nothing. */
+extern void (*at_point)(const char *name);
+
 /* Tries until something else than FMP_AGAIN comes or `deadline` passes, as bridge/wait.c does. */
 typedef int (*try_fn)(void *arg, struct fmp_wait *w);
 int wait_for(try_fn try_once, void *arg, int64_t deadline);
