@@ -13,7 +13,7 @@
  * The exemption, which spares two peers that answer each other at once four system calls a round:
  * a reader that spins is registered in SPINNER, and a writer that finds the ring empty and a
  * spinner need not ring. The promise of a registered reader is to see the record, so:
- *   - it registers, and then looks at the ring again;
+ *   - it spins on what it saw of the ring before it registered;
  *   - when it takes a record, it deregisters before it commits the take. A writer who sees the ring
  *     empty after that take (it looks at head first) sees no spinner either;
  *   - when it gives up, it deregisters under tail_lock and looks at the ring again afterwards. A
@@ -38,6 +38,7 @@
 #include <errno.h>
 #include <limits.h>
 
+#include "base/points.h"
 #include "base/status.h"
 #include "channel/ring_table.h"
 #include "platform/clock.h"
@@ -217,7 +218,9 @@ announce(struct fmp_pipe *p)
     if (somebody_spins(p->out)) {
         return FMP_OK;
     }
+    FMP_POINT("pipe: before the bell");
     int rc = fmp_socket_send_byte(p->fd, BELL);
+    FMP_POINT("pipe: bell sent");
     if (rc == FMP_OK) {
         atomic_store(rung, 1);
     }
@@ -255,7 +258,9 @@ fmp_pipe_send(struct fmp_pipe *p, const struct fmp_batch *batch, struct fmp_wait
         rc = announce(p);
     }
     if (rc == FMP_OK) {
+        FMP_POINT("pipe: announced");
         fmp_ring_commit_put(p->out, commit, batch->items);
+        FMP_POINT("pipe: put");
     }
     fmp_ring_unlock_tail(p->out);
     return full && w->budget_ns != 0 ? may_wait(p) : rc;
@@ -271,6 +276,7 @@ silence(struct fmp_pipe *p)
     uint8_t byte;
     if (atomic_load(rung) != 0) {
         atomic_store(rung, 0);
+        FMP_POINT("pipe: bell to be taken");
         (void)fmp_socket_take_byte(p->fd, &byte);
     }
 }
@@ -281,6 +287,7 @@ silence_if_empty(struct fmp_pipe *p, struct fmp_wait *w)
     int rc = fmp_ring_lock_tail(p->in, w);
     if (rc == FMP_OK) {
         if (fmp_ring_count(p->in) == 0) {
+            FMP_POINT("pipe: to silence");
             silence(p);
         }
         fmp_ring_unlock_tail(p->in);
@@ -291,6 +298,7 @@ silence_if_empty(struct fmp_pipe *p, struct fmp_wait *w)
 static int
 stop_spinning(struct fmp_pipe *p, struct fmp_pipe_call *call, struct fmp_wait *w)
 {
+    FMP_POINT("pipe: giving up");
     int rc = fmp_ring_lock_tail(p->in, w);
     if (rc == FMP_OK) {
         atomic_store(word_of(p->in, SPINNER), 0);
@@ -381,7 +389,9 @@ take(struct fmp_pipe *p, struct fmp_pipe_call *call, struct fmp_buffer *out, str
             atomic_store(word_of(p->in, SPINNER), 0);
             call->spinning = false;
         }
+        FMP_POINT("pipe: to take");
         fmp_ring_commit_take(p->in, commit);
+        FMP_POINT("pipe: taken");
     }
     fmp_ring_unlock_head(p->in);
     if (rc == FMP_AGAIN && w->word != NULL) {
@@ -413,12 +423,12 @@ fmp_pipe_receive(struct fmp_pipe *p, struct fmp_pipe_call *call, struct fmp_buff
             return rc;
         }
         if (may_spin) {
-            if (call->spinning) {
-                return FMP_AGAIN;
+            if (!call->spinning) {
+                atomic_store(word_of(p->in, SPINNER), microseconds() | 1);
+                FMP_POINT("pipe: registered");
+                call->spinning = true;
             }
-            atomic_store(word_of(p->in, SPINNER), microseconds() | 1);
-            call->spinning = true;
-            continue;
+            return FMP_AGAIN; /* `w` holds what we saw before registering */
         }
         if (!call->slept && !call->at_once) {
             call->slept = true;

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/status.h"
@@ -367,9 +368,29 @@ CASE(a_closed_descriptor_in_use_stays_taken)
     drop(&a);
 }
 
-/* --- two processes --------------------------------------------------------------------------- */
+/* --- two processes, with pauses at the protocol's points ------------------------------------- */
 
-#define MESSAGES 30000
+#define MESSAGES 10000
+#define ROUNDS 2000
+
+static uint64_t point_seed;
+
+/* Widens the races: some points take a while, long enough for anything to happen elsewhere. */
+static void
+dawdle(const char *name)
+{
+    (void)name;
+    uint32_t way = random_next(&point_seed) % 32;
+    if (way == 0) {
+        usleep(random_next(&point_seed) % 50);
+    }
+    else if (way < 5) {
+        int64_t until = fmp_now() + random_next(&point_seed) % 20000;
+        while (fmp_now() < until) {
+            fmp_pause();
+        }
+    }
+}
 
 struct ends {
     struct fmp_pipe a, b;
@@ -411,6 +432,7 @@ write_many(void *arg)
 CASE(no_message_goes_unnoticed)
 {
     struct ends e = {.seed = 7};
+    at_point = dawdle;
     CHECK_EQ(fmp_pipe_create(&e.a, &e.b, true), FMP_OK);
     pid_t pid = check_fork(write_many, &e);
     drop(&e.a);
@@ -437,25 +459,32 @@ echo(void *arg)
     }
 }
 
+/* One to three at a time, and then nothing until they are answered: a message that is not noticed
+ * stays so. */
 CASE(questions_and_answers)
 {
     struct ends e = {.seed = 3};
+    at_point = dawdle;
     CHECK_EQ(fmp_pipe_create(&e.a, &e.b, true), FMP_OK);
     pid_t pid = check_fork(echo, &e);
     drop(&e.b);
     uint64_t seed = 5;
-    for (uint32_t i = 0; i < MESSAGES; i++) {
-        uint32_t number;
-        CHECK_EQ(send_number(&e.a, i, 4), FMP_OK);
-        CHECK_EQ(receive_somehow(&e.a, &seed, &number), FMP_OK);
-        CHECK_EQ(number, i + 1);
+    for (uint32_t i = 0; i < ROUNDS; i++) {
+        uint32_t number, burst = 1 + random_next(&seed) % 3;
+        for (uint32_t k = 0; k < burst; k++) {
+            CHECK_EQ(send_number(&e.a, 3 * i + k, 4), FMP_OK);
+        }
+        for (uint32_t k = 0; k < burst; k++) {
+            CHECK_EQ(receive_somehow(&e.a, &seed, &number), FMP_OK);
+            CHECK_EQ(number, 3 * i + k + 1);
+        }
         CHECK(!is_readable(&e.a, 0)); /* nothing more is under way: exactly silent */
     }
     drop(&e.a);
     check_reap(pid);
 }
 
-/* --- several processes at one end -------------------------------------------------------------- */
+/* --- several processes at one end ------------------------------------------------------------ */
 
 struct tally {
     fmp_a32 seen[MESSAGES];
@@ -500,6 +529,7 @@ take_a_share(void *arg)
 CASE(a_spinner_and_a_selector_share_an_end)
 {
     struct sharers s = {.ends.seed = 13, .tally = shared_zeros(sizeof *s.tally)};
+    at_point = dawdle;
     CHECK_EQ(fmp_pipe_create(&s.ends.a, &s.ends.b, true), FMP_OK);
     s.spins = true;
     pid_t spinner = check_fork(take_a_share, &s);
@@ -512,7 +542,7 @@ CASE(a_spinner_and_a_selector_share_an_end)
     CHECK_EQ(atomic_load(&s.tally->total), MESSAGES);
 }
 
-/* --- kills --------------------------------------------------------------------------------------- */
+/* --- kills ----------------------------------------------------------------------------------- */
 
 static void
 write_for_ever(void *arg)
@@ -593,6 +623,120 @@ CASE(killed_readers_leave_the_end_usable)
     }
     drop(&e.a);
     drop(&e.b);
+}
+
+/* --- a kill at each point -------------------------------------------------------------------- */
+
+static const char *deadly_point;
+static int deadly_count;
+
+static void
+die_there(const char *name)
+{
+    if (strcmp(name, deadly_point) == 0 && --deadly_count == 0) {
+        kill(getpid(), SIGKILL);
+    }
+}
+
+static pid_t
+fork_to_die(void (*body)(void *), void *arg, const char *point, int count)
+{
+    deadly_point = point;
+    deadly_count = count;
+    at_point = die_there;
+    pid_t pid = check_fork(body, arg);
+    at_point = NULL;
+    return pid;
+}
+
+static void
+write_three(void *arg)
+{
+    struct ends *e = arg;
+    for (uint32_t i = 0; i < 3; i++) {
+        CHECK_EQ(send_number(&e->a, i, 20), FMP_OK);
+    }
+}
+
+/* Everything works: what is left is whole and in order, then the bell is exact again. */
+static void
+check_mended(struct ends *e, uint32_t at_most)
+{
+    uint32_t number, first = 0;
+    bool any = false;
+    while (has_something(&e->b)) {
+        CHECK_EQ(receive(&e->b, 0, false, &number), FMP_OK);
+        CHECK(!any || number == first + 1);
+        CHECK(number < at_most);
+        first = number;
+        any = true;
+    }
+    CHECK(!is_readable(&e->b, 0));
+    for (int i = 0; i < 3; i++) {
+        check_sleep_ms(i == 0 ? 1 : 0); /* the lease of a dead spinner ends */
+        CHECK_EQ(send_number(&e->a, 7, 20), FMP_OK);
+        CHECK(is_readable(&e->b, 0));
+        CHECK_EQ(receive(&e->b, 0, true, &number), FMP_OK);
+        CHECK_EQ(number, 7);
+        CHECK(!is_readable(&e->b, 0));
+    }
+}
+
+CASE(a_writer_killed_at_any_point_leaves_nothing_half_done)
+{
+    static const char *const points[] = {"pipe: before the bell", "pipe: bell sent",
+                                         "pipe: announced", "pipe: put"};
+    for (unsigned i = 0; i < sizeof points / sizeof points[0]; i++) {
+        for (int count = 1; count <= 3; count++) {
+            struct ends e = {.seed = 1};
+            int status;
+            CHECK_EQ(fmp_pipe_create(&e.a, &e.b, true), FMP_OK);
+            pid_t pid = fork_to_die(write_three, &e, points[i], count);
+            CHECK_EQ(waitpid(pid, &status, 0), pid);
+            CHECK(WIFSIGNALED(status) || (i < 2 && count > 1)); /* the bell rings once */
+            check_mended(&e, 3);
+            drop(&e.a);
+            drop(&e.b);
+        }
+    }
+}
+
+static void
+read_three(void *arg)
+{
+    struct ends *e = arg;
+    uint32_t number;
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(receive(&e->b, 1000, false, &number), FMP_OK);
+    }
+    (void)receive(&e->b, 1000, false, &number);
+}
+
+CASE(a_reader_killed_at_any_point_leaves_the_rest_to_others)
+{
+    static const char *const points[] = {"pipe: registered", "pipe: giving up",
+                                         "pipe: to take",    "pipe: taken",
+                                         "pipe: to silence", "pipe: bell to be taken"};
+    for (unsigned i = 0; i < sizeof points / sizeof points[0]; i++) {
+        for (int late = 0; late < 2; late++) { /* messages before, or after it waits for them */
+            struct ends e = {.seed = 1};
+            int status;
+            CHECK_EQ(fmp_pipe_create(&e.a, &e.b, true), FMP_OK);
+            if (!late) {
+                write_three(&e);
+            }
+            pid_t pid = fork_to_die(read_three, &e, points[i], 1);
+            if (late) {
+                check_sleep_ms(20);
+                write_three(&e);
+            }
+            CHECK_EQ(waitpid(pid, &status, 0), pid);
+            CHECK(WIFSIGNALED(status));
+            check_mended(&e, 3);
+            drop(&e.a);
+            drop(&e.b);
+        }
+    }
 }
 
 CASE(a_writer_that_waits_for_room_learns_of_the_end)
