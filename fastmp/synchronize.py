@@ -7,6 +7,8 @@ derive from; the native types of ``fastmp._core`` come first and do the work.
 from . import _core, _std
 from ._handles import check_start_method, for_child
 
+RECURSIVE_MUTEX = _std.synchronize.RECURSIVE_MUTEX
+SEMAPHORE = _std.synchronize.SEMAPHORE
 SEM_VALUE_MAX = _std.synchronize.SEM_VALUE_MAX
 
 
@@ -30,9 +32,18 @@ def _uses_fork(ctx):
 
 
 class SemLock(_core.Guard, _std.synchronize.SemLock):
-    """Base of locks and semaphores: ``_semlock`` is the native object, as in the stdlib."""
+    """Base of locks and semaphores: ``_semlock`` is the native object, as in the stdlib.
 
-    def __init__(self, semlock, ctx):
+    ValueError when *kind* is neither ``RECURSIVE_MUTEX`` nor ``SEMAPHORE``.
+    """
+
+    def __init__(self, kind, value, maxvalue, *, ctx):
+        if kind not in (RECURSIVE_MUTEX, SEMAPHORE):
+            raise ValueError("unrecognized kind")
+        recursive = kind == RECURSIVE_MUTEX
+        self._set_up(_core.RLock() if recursive else _core.Semaphore(value, maxvalue), ctx)
+
+    def _set_up(self, semlock, ctx):
         self._semlock = semlock
         self._is_fork_ctx = _uses_fork(ctx)
         self._make_methods()
@@ -58,14 +69,14 @@ class Semaphore(SemLock, _std.synchronize.Semaphore):
     """A counting semaphore.  OSError when *value* is negative or above ``SEM_VALUE_MAX``."""
 
     def __init__(self, value=1, *, ctx):
-        SemLock.__init__(self, _core.Semaphore(value, SEM_VALUE_MAX), ctx)
+        SemLock.__init__(self, SEMAPHORE, value, SEM_VALUE_MAX, ctx=ctx)
 
 
 class BoundedSemaphore(Semaphore, _std.synchronize.BoundedSemaphore):
     """A semaphore that refuses, by ValueError, to be released above its first value."""
 
     def __init__(self, value=1, *, ctx):
-        SemLock.__init__(self, _core.Semaphore(value, value), ctx)
+        SemLock.__init__(self, SEMAPHORE, value, value, ctx=ctx)
 
     __repr__ = _std.synchronize.BoundedSemaphore.__repr__
 
@@ -78,7 +89,7 @@ class Lock(SemLock, _std.synchronize.Lock):
     """
 
     def __init__(self, *, ctx=None, robust=False):
-        SemLock.__init__(self, _core.Lock(robust), ctx)
+        self._set_up(_core.Lock(robust), ctx)
 
     @property
     def abandoned(self):
@@ -90,7 +101,7 @@ class RLock(SemLock, _std.synchronize.RLock):
     """A lock that its owner, one thread of one process, may acquire again and must release."""
 
     def __init__(self, *, ctx):
-        SemLock.__init__(self, _core.RLock(), ctx)
+        self._set_up(_core.RLock(), ctx)
 
     abandoned = Lock.abandoned
 

@@ -41,9 +41,6 @@ OVERRIDDEN = sorted(set(MODULES) - set(SHARED))
 Parameter = inspect.Parameter
 ANY_NUMBER = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
-# Known to differ, and to be put right.
-TO_DO = {"fastmp.synchronize.SemLock": "takes a native object, not (kind, value, maxvalue)"}
-
 
 def both(name):
     return (
@@ -176,7 +173,7 @@ def test_every_signature_is_the_stdlibs(name):
     for attribute in public(dir(theirs)):
         label = f"fastmp{name}.{attribute}"
         differences += compare(label, getattr(theirs, attribute), getattr(ours, attribute))
-    assert [d for d in differences if d.partition(":")[0] not in TO_DO] == []
+    assert differences == []
 
 
 @pytest.mark.parametrize("name", OVERRIDDEN[1:])
