@@ -79,8 +79,8 @@ def rebuild_connection(df, readable, writable, *rings):
     fd = df.detach()
     if not rings:
         return Connection(fd, readable, writable)
-    rings = [-1 if ring is None else ring.detach() for ring in rings]
-    return _PipeEnd._attach(fd, *rings, readable, writable)
+    descriptors = [-1 if ring is None else ring.detach() for ring in rings]
+    return _PipeEnd._attach(fd, *descriptors, readable, writable)
 
 
 _std.reduction.register(Connection, reduce_connection)
