@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import multiprocessing
 import os
 import resource
 import signal
@@ -96,6 +97,20 @@ def test_from_child_to_grandchild(ctx, start_method):
     v, raw = ctx.Value("i"), ctx.RawArray("i", 2)
     run(ctx, hand_on, start_method, v, raw)
     assert (v.value, raw[:]) == (2, [0, 1])
+
+
+def set_both(v, a):
+    with v.get_lock():
+        v.value += 1
+    a[1] = v.value
+
+
+@pytest.mark.parametrize("makes, runs", [(fastmp, multiprocessing), (multiprocessing, fastmp)])
+def test_mixed_with_the_stdlib(start_method, makes, runs):
+    made_by = makes.get_context(start_method)
+    v, a = made_by.Value("i", 3), made_by.Array("d", 3)
+    run(runs.get_context(start_method), set_both, v, a)
+    assert (v.value, a[:]) == (4, [0, 4, 0])
 
 
 def in_pool(i):
