@@ -16,6 +16,7 @@
 #include "module.h"
 #include "objects/guard.h"
 #include "objects/lock.h"
+#include "objects/lock_access.h"
 #include "objects/slots.h"
 #include "sync/condition.h"
 
@@ -36,6 +37,12 @@ is_ready(ConditionObject *self)
         return false;
     }
     return true;
+}
+
+static struct fmp_userlock_shm *
+userlock(ConditionObject *self)
+{
+    return self->native != NULL ? ((struct fmp_lock_object *)self->native)->shm : NULL;
 }
 
 /* --- any lock ----------------------------------------------------------------------------------- */
@@ -162,15 +169,15 @@ wait_until(ConditionObject *self, int64_t deadline)
     struct fmp_deferred d = {NULL, 0};
     fmp_condition_arrive(self->shm, &a.place);
     if (put_down(self, &hold) < 0) {
-        (void)fmp_condition_leave(self->shm, &a.place);
+        (void)fmp_condition_leave(self->shm, &a.place, userlock(self));
         return NULL;
     }
     sleep_in_place(self, &a, deadline, &d);
     take_up(self, &hold, &d);
-    bool notified = fmp_condition_leave(self->shm, &a.place);
+    bool notified = fmp_condition_leave(self->shm, &a.place, userlock(self));
     if (fmp_raise_deferred(&d) < 0) {
         if (notified) {
-            fmp_condition_notify(self->shm, 1); /* not lost: the next one gets it */
+            fmp_condition_notify(self->shm, 1, userlock(self)); /* not lost: the next one gets it */
         }
         return NULL;
     }
@@ -214,7 +221,7 @@ condition_notify(ConditionObject *self, PyObject *const *args, Py_ssize_t n_args
         || (n != NULL && parse_count(n, &count) < 0) || !check_is_mine(self, "lock is not owned")) {
         return NULL;
     }
-    fmp_condition_notify(self->shm, count);
+    fmp_condition_notify(self->shm, count, userlock(self));
     Py_RETURN_NONE;
 }
 

@@ -35,3 +35,10 @@ fmp_futex_wake(fmp_a32 *word, int count)
     long woken = syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0);
     return woken > 0 ? (int)woken : 0;
 }
+
+bool
+fmp_futex_requeue(fmp_a32 *from, uint32_t expected, fmp_a32 *to)
+{
+    const long most = 1; /* in the place of the timeout */
+    return syscall(SYS_futex, from, FUTEX_CMP_REQUEUE, 0, most, to, expected) > 0;
+}

@@ -2,6 +2,7 @@
 #ifndef FMP_PLATFORM_FUTEX_H
 #define FMP_PLATFORM_FUTEX_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/atomics.h"
@@ -13,5 +14,9 @@ int fmp_futex_wait(fmp_a32 *word, uint32_t expected, int64_t ns);
 /* Wakes up to `count` sleepers (INT_MAX: all) and returns how many. Costs a system call even when
  * nobody sleeps, so callers count their sleepers. */
 int fmp_futex_wake(fmp_a32 *word, int count);
+
+/* Lets one sleeper on *from, if *from == expected, sleep on *to instead, unwoken. Returns whether
+ * there was one. */
+bool fmp_futex_requeue(fmp_a32 *from, uint32_t expected, fmp_a32 *to);
 
 #endif

@@ -4,11 +4,14 @@
  *   - of a sleeper leaves its place taken: notify() finds that nobody woke and its owner is dead,
  *     and an arrival that finds no place looks for the dead;
  *   - between taking a place and filling its word: the same, with an empty word;
- *   - in notify(), between the word and the wake: that waiter's tick sees the word.
+ *   - in notify(), between the word and the wake: that waiter's tick sees the word;
+ *   - of one that was moved: the lock's count of sleepers stays one too high, and the wake-up that
+ *     it did not take, the ticks of others do.
  */
 #include "sync/condition.h"
 
 #include <limits.h>
+#include <stddef.h>
 
 #include "base/status.h"
 #include "platform/futex.h"
@@ -16,6 +19,7 @@
 
 #define WAITING 1u
 #define NOTIFIED 2u
+#define MOVED 3u /* notified, and counted as a sleeper of the lock */
 #define STATE 3u
 
 static void
@@ -95,7 +99,8 @@ leave_crowd(struct fmp_condition_shm *c, uint32_t generation)
 }
 
 bool
-fmp_condition_leave(struct fmp_condition_shm *c, const struct fmp_condition_place *place)
+fmp_condition_leave(struct fmp_condition_shm *c, const struct fmp_condition_place *place,
+                    struct fmp_userlock_shm *lock)
 {
     if (place->index < 0) {
         return leave_crowd(c, place->word);
@@ -105,6 +110,9 @@ fmp_condition_leave(struct fmp_condition_shm *c, const struct fmp_condition_plac
     /* Anything but our own arrival means that we were taken for dead: the place is another's. */
     if (found != 0 && found >> 2 == place->word >> 2) {
         free_place(c, place->index, fmp_who_am_i());
+        if ((found & STATE) == MOVED && lock != NULL) {
+            atomic_fetch_sub(&lock->sleepers, 1);
+        }
     }
     return notified;
 }
@@ -125,24 +133,41 @@ find_oldest(struct fmp_condition_shm *c, uint32_t *oldest)
     return place;
 }
 
+/* The kernel knows who sleeps; only for one that does not, take a look at the process. */
+static bool
+reach(struct fmp_condition_shm *c, int i, fmp_who owner, struct fmp_userlock_shm *lock)
+{
+    fmp_a32 *word = &c->word[i];
+    bool slept = lock != NULL
+                   ? fmp_futex_requeue(word, atomic_load(word), fmp_low_half(&lock->word))
+                   : fmp_futex_wake(word, 1) > 0;
+    return slept || owner == fmp_who_am_i() || fmp_who_alive(owner);
+}
+
 /* Whether it reached somebody who lives. */
 static bool
-notify_place(struct fmp_condition_shm *c, int i, uint32_t word)
+notify_place(struct fmp_condition_shm *c, int i, uint32_t word, struct fmp_userlock_shm *lock)
 {
     fmp_who owner = atomic_load(&c->who[i]);
-    if (!atomic_compare_exchange_strong(&c->word[i], &word, (word & ~STATE) | NOTIFIED)) {
-        return false; /* it has left, or another notify() was faster */
+    uint32_t state = lock != NULL ? MOVED : NOTIFIED;
+    if (lock != NULL) {
+        atomic_fetch_add(&lock->sleepers, 1);
     }
-    /* The kernel knows who sleeps; only for one that does not, it takes a look at the process. */
-    if (fmp_futex_wake(&c->word[i], 1) > 0 || owner == fmp_who_am_i() || fmp_who_alive(owner)) {
-        return true;
+    /* It fails when the waiter has left, or another notify() was faster. */
+    if (atomic_compare_exchange_strong(&c->word[i], &word, (word & ~STATE) | state)) {
+        if (reach(c, i, owner, lock)) {
+            return true;
+        }
+        free_place(c, i, owner);
     }
-    free_place(c, i, owner);
+    if (lock != NULL) {
+        atomic_fetch_sub(&lock->sleepers, 1);
+    }
     return false;
 }
 
 void
-fmp_condition_notify(struct fmp_condition_shm *c, uint64_t count)
+fmp_condition_notify(struct fmp_condition_shm *c, uint64_t count, struct fmp_userlock_shm *lock)
 {
     while (count > 0) {
         uint32_t word = 0;
@@ -150,7 +175,7 @@ fmp_condition_notify(struct fmp_condition_shm *c, uint64_t count)
         if (i < 0) {
             break;
         }
-        if (notify_place(c, i, word)) {
+        if (notify_place(c, i, word, lock)) {
             count--;
         }
     }

@@ -11,6 +11,10 @@
  * table, so that they are never overtaken.
  *
  * Nobody waits for a sleeper. A killed one is skipped, and its place is used again.
+ *
+ * Under a native lock notify() wakes nobody: whom it has chosen could but wait for the lock. The
+ * kernel moves the sleeper to the lock's word, and the release of the lock wakes it: one switch
+ * instead of two, and no herd after notify_all(). The lock's count of sleepers is raised for it.
  */
 #ifndef FMP_SYNC_CONDITION_H
 #define FMP_SYNC_CONDITION_H
@@ -20,6 +24,7 @@
 
 #include "base/atomics.h"
 #include "sync/eventcount.h"
+#include "sync/userlock.h"
 
 #define FMP_CONDITION_PLACES 64
 
@@ -30,8 +35,9 @@ struct fmp_condition_shm {
     fmp_a32 generation; /* by notify(): releases the crowd */
     fmp_a32 sleepers;   /* by sleepers */
     uint32_t reserved[12];
-    fmp_a32 word[FMP_CONDITION_PLACES]; /* order << 2 | waiting or notified; 0: nobody waits here.
-                                         * By who owns the place; to notified, by notify() */
+    fmp_a32 word[FMP_CONDITION_PLACES]; /* order << 2 | state; 0: nobody waits here.
+                                         * By who owns the place; to a notified state, by
+                                         * notify() */
     fmp_a64 who[FMP_CONDITION_PLACES];  /* owner of the place, 0: free. By who takes or leaves it,
                                          * or finds its owner dead */
 };
@@ -49,11 +55,15 @@ void fmp_condition_arrive(struct fmp_condition_shm *c, struct fmp_condition_plac
 int fmp_condition_try(struct fmp_condition_shm *c, const struct fmp_condition_place *place,
                       struct fmp_wait *w);
 
-/* Gives the place back; with the user's lock held. Whether it had been notified. */
-bool fmp_condition_leave(struct fmp_condition_shm *c, const struct fmp_condition_place *place);
+/* `lock` in these is the user's lock, which the caller holds, or NULL if it is not a native one. */
 
-/* Releases the `count` that have waited longest; with the user's lock held. */
-void fmp_condition_notify(struct fmp_condition_shm *c, uint64_t count);
+/* Gives the place back. Whether it had been notified. */
+bool fmp_condition_leave(struct fmp_condition_shm *c, const struct fmp_condition_place *place,
+                         struct fmp_userlock_shm *lock);
+
+/* Releases the `count` that have waited longest. */
+void fmp_condition_notify(struct fmp_condition_shm *c, uint64_t count,
+                          struct fmp_userlock_shm *lock);
 
 /* How many wait and have not been notified. */
 uint32_t fmp_condition_waiting(struct fmp_condition_shm *c);

@@ -106,7 +106,7 @@ is_notified(struct fmp_condition_shm *c, const struct fmp_condition_place *place
 }
 
 static void
-check_order(uint32_t first)
+check_order(uint32_t first, struct fmp_userlock_shm *lock)
 {
     struct fmp_condition_shm *c = shared_zeros(sizeof *c);
     struct fmp_condition_place place[6];
@@ -114,24 +114,27 @@ check_order(uint32_t first)
     for (int i = 0; i < 5; i++) {
         fmp_condition_arrive(c, &place[i]);
     }
-    CHECK(!fmp_condition_leave(c, &place[0])); /* as one that timed out */
-    fmp_condition_arrive(c, &place[5]);        /* in its place, but the last in the order */
+    CHECK(!fmp_condition_leave(c, &place[0], lock)); /* as one that timed out */
+    fmp_condition_arrive(c, &place[5]);              /* in its place, but the last in the order */
     CHECK_EQ(fmp_condition_waiting(c), 5);
     for (int i = 1; i <= 5; i++) {
-        fmp_condition_notify(c, 1);
+        fmp_condition_notify(c, 1, lock);
         CHECK(is_notified(c, &place[i]));
         CHECK(i == 5 || !is_notified(c, &place[i + 1]));
-        CHECK(fmp_condition_leave(c, &place[i]));
+        CHECK(fmp_condition_leave(c, &place[i], lock));
     }
-    fmp_condition_notify(c, 7);
+    fmp_condition_notify(c, 7, lock);
     CHECK_EQ(fmp_condition_waiting(c), 0);
+    CHECK(lock == NULL || atomic_load(&lock->sleepers) == 0);
 }
 
 CASE(condition_notifies_in_order)
 {
-    check_order(0);
-    check_order((1u << 30) - 3); /* the order wraps */
-    check_order(UINT32_MAX - 2);
+    struct fmp_userlock_shm *lock = shared_zeros(sizeof *lock);
+    check_order(0, NULL);
+    check_order(0, lock);
+    check_order((1u << 30) - 3, NULL); /* the order wraps */
+    check_order(UINT32_MAX - 2, lock);
 }
 
 CASE(condition_has_more_waiters_than_places)
@@ -143,17 +146,17 @@ CASE(condition_has_more_waiters_than_places)
         CHECK_EQ(place[i].index >= 0, i < FMP_CONDITION_PLACES);
     }
     CHECK_EQ(fmp_condition_waiting(c), MANY);
-    CHECK(!fmp_condition_leave(c, &place[MANY - 1]));
-    CHECK(!fmp_condition_leave(c, &place[3]));
+    CHECK(!fmp_condition_leave(c, &place[MANY - 1], NULL));
+    CHECK(!fmp_condition_leave(c, &place[3], NULL));
     fmp_condition_arrive(c, &place[3]);
     CHECK_EQ(place[3].index, -1); /* though one is free: behind those without */
-    fmp_condition_notify(c, FMP_CONDITION_PLACES - 1);
+    fmp_condition_notify(c, FMP_CONDITION_PLACES - 1, NULL);
     for (int i = 0; i < MANY - 1; i++) {
         CHECK_EQ(is_notified(c, &place[i]), i < FMP_CONDITION_PLACES && i != 3);
     }
-    fmp_condition_notify(c, 1);
+    fmp_condition_notify(c, 1, NULL);
     for (int i = 0; i < MANY - 1; i++) {
-        CHECK(fmp_condition_leave(c, &place[i]));
+        CHECK(fmp_condition_leave(c, &place[i], NULL));
     }
     fmp_condition_arrive(c, &place[0]);
     CHECK_EQ(place[0].index, 0);
@@ -201,7 +204,7 @@ wait_condition(struct condition_room *room, int64_t deadline)
     CHECK_EQ(fmp_userlock_release(&room->lock), FMP_OK);
     (void)wait_for(try_condition, &a, deadline);
     CHECK_EQ(wait_for(try_lock, room, FMP_NEVER), FMP_OK);
-    return fmp_condition_leave(&room->condition, &a.place);
+    return fmp_condition_leave(&room->condition, &a.place, &room->lock);
 }
 
 static void
@@ -213,7 +216,7 @@ take_turns(struct condition_room *room, uint32_t me, int rounds)
             CHECK(wait_condition(room, FMP_NEVER));
         }
         room->turn = !me;
-        fmp_condition_notify(&room->condition, 1);
+        fmp_condition_notify(&room->condition, 1, &room->lock);
     }
     CHECK_EQ(fmp_userlock_release(&room->lock), FMP_OK);
 }
@@ -239,7 +242,7 @@ wait_and_notify(void *arg)
     uint64_t seed = (uint64_t)fmp_now();
     while (atomic_load(&room->stop) == 0) {
         CHECK_EQ(wait_for(try_lock, room, FMP_NEVER), FMP_OK);
-        fmp_condition_notify(&room->condition, random_next(&seed) % 3);
+        fmp_condition_notify(&room->condition, random_next(&seed) % 3, &room->lock);
         (void)wait_condition(room, fmp_now() + random_next(&seed) % 2000000);
         CHECK_EQ(fmp_userlock_release(&room->lock), FMP_OK);
     }
@@ -260,7 +263,7 @@ CASE(condition_survives_kills)
     }
     /* Every place can be had: none is lost for ever. */
     struct fmp_condition_place place[FMP_CONDITION_PLACES];
-    fmp_condition_notify(&room->condition, UINT64_MAX);
+    fmp_condition_notify(&room->condition, UINT64_MAX, NULL);
     CHECK_EQ(fmp_condition_waiting(&room->condition), 0);
     for (int i = 0; i < FMP_CONDITION_PLACES; i++) {
         fmp_condition_arrive(&room->condition, &place[i]);
