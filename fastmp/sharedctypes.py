@@ -219,6 +219,10 @@ class SynchronizedArray(SynchronizedBase, _original.SynchronizedArray):
             made = _native(_NativeSynchronizedArray, _code_of_items(obj), obj, lock, ctx)
         return made if made is not None else super().__new__(cls)
 
+    def __bytes__(self):
+        """What ``bytes()`` makes of the items, as in the stdlib; the memory is ``memoryview``'s."""
+        return bytes(list(self))
+
 
 class SynchronizedString(SynchronizedArray, _original.SynchronizedString):
     """An array of ``c_char``, which has ``value`` and ``raw`` besides."""

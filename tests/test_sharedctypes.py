@@ -816,3 +816,16 @@ def test_the_native_type_checks_what_it_is_given():
     for obj, code in [(fastmp.RawArray("i", 0), "i"), (fastmp.RawArray("i", 2), "i"), (raw, "q")]:
         with pytest.raises(TypeError):
             native.__new__(native, obj, lock, lock._semlock, code)
+
+
+@pytest.mark.parametrize(
+    "typecode, initial", [("i", [1, 2, 255]), ("d", [1.5]), ("c", b"ab"), ("b", [])]
+)
+def test_bytes_of_an_array_are_its_items_as_in_the_stdlib(typecode, initial):
+    outcomes = []
+    for array in (multiprocessing.Array(typecode, initial), fastmp.Array(typecode, initial)):
+        try:
+            outcomes.append(bytes(array))
+        except TypeError as error:
+            outcomes.append(str(error))
+    assert outcomes[0] == outcomes[1]
