@@ -8,6 +8,7 @@
 
 static struct PyModuleDef core_def;
 
+/* clang-format off */ /* one a line merges better */
 static int (*const add_objects[])(PyObject *) = {
     fmp_add_popen,
     fmp_add_guard,
@@ -24,6 +25,7 @@ static int (*const add_objects[])(PyObject *) = {
     fmp_add_pool_board,
     fmp_add_pool_job,
 };
+/* clang-format on */
 
 PyTypeObject *
 fmp_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject *base)
