@@ -152,8 +152,7 @@ class Crew:
         self._last_failure = None
         self._deaths = collections.deque()
         self._server = None
-        self._feeder = None
-        self._to_feed = collections.deque()
+        self._feeders = set()
         self.board.supervise = self.supervise
         self.board.keep_serving = maxtasks is not None
 
@@ -314,26 +313,20 @@ class Crew:
             job._end()
 
     def feed(self, job):
-        """Give out the tasks of a job whose iterable may block, in a thread."""
+        """Give out the tasks of a job whose iterable may block: each such job has its thread."""
         with self._lock:
-            self._to_feed.append(job)
-            if self._feeder is None and not self._stopping:
-                self._feeder = threading.Thread(target=self._feed, daemon=True)
-                self._feeder.start()
+            thread = threading.Thread(target=self._feed, args=(job,), daemon=True)
+            self._feeders.add(thread)
+            thread.start()
 
-    def _feed(self):
-        while True:
-            with self._lock:
-                if not self._to_feed or self._stopping:
-                    self._feeder = None
-                    return
-                job = self._to_feed.popleft()
-            try:
-                while not self.board.feed(job):
-                    pass
-            except BaseException:
-                util.debug("a pool's iterable raised", exc_info=True)  # and next() will
-            job = None
+    def _feed(self, job):
+        try:
+            while not self.board.feed(job):
+                pass
+        except BaseException as e:
+            util.debug(f"a pool's iterable raised {e!r}")  # and so will next()
+        finally:
+            self._feeders.discard(threading.current_thread())
 
     #
     # The end
@@ -341,6 +334,8 @@ class Crew:
 
     def close(self):
         """Let the workers go after the last job."""
+        if not self.board.owned:
+            return  # a child of a fork, whose pool this is not
         self.board.keep_serving = False
         self.board.close()
         if self.board.cache:
@@ -349,12 +344,15 @@ class Crew:
     def join(self):
         """Wait for the jobs, the threads and the workers."""
         self.board.wait_drained()
-        for thread in (self._server, self._feeder):
-            if thread is not None and thread is not threading.current_thread():
-                thread.join()
+        for thread in self._threads():
+            thread.join()
         for w in [*self.pool, *self._retired]:
             w.join()
         self._forget()
+
+    def _threads(self):
+        threads = {self._server, *self._feeders}
+        return threads - {None, threading.current_thread()}
 
     def _forget(self):
         """Undo the circle of board and crew, so that the shared memory goes with its last user."""
@@ -381,10 +379,9 @@ class Crew:
         finally:
             if locked:
                 self._lock.release()
-        self._to_feed.clear()
-        for thread in (self._server, self._feeder):
-            if thread is not None and thread is not threading.current_thread():
-                thread.join(self.grace)
+        deadline = time.monotonic() + self.grace
+        for thread in self._threads():
+            thread.join(max(0.0, deadline - time.monotonic()))
         self._forget()
 
     def _end_processes(self, workers):

@@ -108,6 +108,14 @@ class _Handler:
         pass
 
 
+def _bounded(result):
+    """The results; when nobody takes them any more, no more tasks are given out."""
+    try:
+        yield from result
+    finally:
+        result._cut()
+
+
 def _cpu_count():
     return getattr(os, "process_cpu_count", os.cpu_count)() or 1
 
@@ -149,7 +157,6 @@ class _NativePool(Pool):
             self._wrap_exception,
         )
         self._board = crew.board
-        self._cache = crew.board.cache
         try:
             crew.repopulate()
         except Exception:
@@ -174,6 +181,11 @@ class _NativePool(Pool):
     def _repopulate_pool(self):
         self._crew.size = self._processes
         self._crew.repopulate()
+
+    @property
+    def _cache(self):
+        """The unfinished results by their numbers; looks what has come, as nobody else may."""
+        return self._board.cache
 
     @property
     def _worker_handler(self):
@@ -252,7 +264,8 @@ class _NativePool(Pool):
         """An iterator over the results, in order.
 
         *iterable* is consumed at once, or as fast as the workers go, in a thread.  With
-        *buffersize*, no more than so many tasks are out whose results have not been taken.
+        *buffersize*, no more than so many tasks (items, or chunks of them) are out whose results
+        have not been taken; ``close()`` then ends the iteration.
         """
         return self._imap(_IMapIterator, _IMAP, func, iterable, chunksize, buffersize)
 
@@ -273,6 +286,8 @@ class _NativePool(Pool):
         how = self._board.start(result, func, iterable, chunk, False, buffersize or 0)
         if how == _FED_BY_THREAD:
             self._crew.feed(result)
+        if buffersize is not None:
+            result = _bounded(result)
         if chunk == 0:
             return result
         return (item for chunk in result for item in chunk)

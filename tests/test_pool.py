@@ -14,6 +14,21 @@ import pytest
 import fastmp
 from fastmp import _std
 from tests.conftest import START_METHODS
+from tests.pool_tasks import (
+    Adder,
+    BadState,
+    add,
+    fail,
+    fail_if_odd,
+    identity,
+    make_bad_state,
+    make_lambda,
+    nap,
+    pid,
+    raise_not_to_be_unpickled,
+    raise_unpicklable,
+    square,
+)
 
 
 @pytest.fixture(scope="module", params=START_METHODS)
@@ -31,49 +46,6 @@ def either(request):
     with contexts.get_context("fork").Pool(2) as pool:
         yield pool
     pool.join()
-
-
-def square(x):
-    return x * x
-
-
-def add(a, b=0, *, c=0):
-    return a + b + c
-
-
-def fail(x):
-    raise ValueError(f"no {x}")
-
-
-def fail_if_odd(x):
-    if x % 2:
-        raise ValueError(f"no {x}")
-    return x
-
-
-def identity(x):
-    return x
-
-
-def nap(seconds):
-    time.sleep(seconds)
-    return seconds
-
-
-def pid(_=None):
-    return os.getpid()
-
-
-class Adder:
-    """A callable with state."""
-
-    def __init__(self, n):
-        self.n = n
-        self.calls = 0
-
-    def __call__(self, x):
-        self.calls += 1
-        return x + self.n, self.calls
 
 
 #
@@ -201,45 +173,11 @@ def test_what_cannot_be_pickled_fails_alone(either):
     assert either.apply(square, (3,)) == 9
 
 
-def make_lambda(_=None):
-    return lambda: 42
-
-
 def test_a_result_that_cannot_be_pickled(pool):
     with pytest.raises(fastmp.pool.MaybeEncodingError, match="Error sending result"):
         pool.apply(make_lambda)
     with pytest.raises(fastmp.pool.MaybeEncodingError):
         pool.map(make_lambda, [1, 2])
-
-
-class Unpicklable(Exception):
-    def __init__(self):
-        super().__init__(threading.Lock())
-
-
-class NotToBeUnpickled(Exception):
-    def __init__(self, one, two):
-        super().__init__("one argument")
-
-
-def raise_unpicklable():
-    raise Unpicklable
-
-
-def raise_not_to_be_unpickled():
-    raise NotToBeUnpickled(1, 2)
-
-
-class BadState:
-    def __setstate__(self, state):
-        raise KeyError("bad state")
-
-    def __getstate__(self):
-        return 1
-
-
-def make_bad_state():
-    return BadState()
 
 
 def test_what_cannot_be_unpickled_fails_alone(pool):

@@ -166,8 +166,8 @@ int fmp_job_check(FmpJob *job);
 void fmp_job_end_feed(FmpJob *job);
 /* get() returns from now on; forgets the board. */
 void fmp_job_finish(FmpJob *job);
-/* An unfinished job ends with that exception. */
-void fmp_job_abort(FmpJob *job, PyObject *error);
+/* An unfinished job ends with an exception like that. 0 or -1. */
+int fmp_job_abort(FmpJob *job, PyObject *error);
 void fmp_job_free_windows(FmpJob *job);
 int fmp_job_visit_windows(FmpJob *job, visitproc visit, void *arg);
 /* The next item for next(), moved into *out; false when there is none now. */
@@ -189,6 +189,8 @@ int fmp_feed_begin(FmpJob *job, PyObject *function, PyObject *iterable, Py_ssize
 int fmp_feed_some(FmpBoard *b, FmpJob *job);
 /* Feeds the jobs in b->feeds. 0, or -1 with an exception. */
 int fmp_feed_pending(FmpBoard *b);
+/* A job that is fed as its results are taken gets no more: what comes last is ValueError. 0 or -1. */
+int fmp_feed_cut(FmpJob *job);
 /* Sleeps until there is room again for the job's tasks. 0, or -1 with an exception. */
 int fmp_feed_wait(FmpBoard *b, FmpJob *job);
 

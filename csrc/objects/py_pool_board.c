@@ -160,10 +160,9 @@ board_call(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args)
     if (job == NULL) {
         return NULL;
     }
-    if (self->ended != NULL) {
-        fmp_job_abort(job, self->ended);
-    }
-    else if (fmp_feed_call(self, job, args[1], args[2], args[3]) < 0) {
+    int rc = self->ended != NULL ? fmp_job_abort(job, self->ended)
+                                 : fmp_feed_call(self, job, args[1], args[2], args[3]);
+    if (rc < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -185,8 +184,7 @@ board_start(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args)
         return NULL;
     }
     if (self->ended != NULL) {
-        fmp_job_abort(job, self->ended);
-        return PyLong_FromLong(ALL_FED);
+        return fmp_job_abort(job, self->ended) < 0 ? NULL : PyLong_FromLong(ALL_FED);
     }
     int how = fmp_feed_begin(job, args[1], args[2], chunk, star, limit);
     if (how > 0) {
@@ -211,7 +209,7 @@ board_feed(FmpBoard *self, PyObject *object)
     if (rc == 0 && fmp_feed_wait(self, job) < 0) {
         rc = -1;
     }
-    return rc < 0 ? NULL : PyBool_FromLong(rc);
+    return rc < 0 ? NULL : PyBool_FromLong(rc > 0 || atomic_load(&self->stopped));
 }
 
 /* --- serving ------------------------------------------------------------------------------------------ */
@@ -273,9 +271,28 @@ fmp_pool_job_gone(FmpBoard *b)
     }
 }
 
+/* Jobs whose tasks are given out as their results are taken would keep a closed pool for ever. */
+static int
+cut_feeds(FmpBoard *self)
+{
+    PyObject *jobs = PyDict_Values(self->cache);
+    int rc = jobs != NULL ? 0 : -1;
+    for (Py_ssize_t i = 0; rc == 0 && i < PyList_GET_SIZE(jobs); i++) {
+        PyObject *job = PyList_GET_ITEM(jobs, i);
+        if (fmp_pool_job_check(self->state, job)) {
+            rc = fmp_feed_cut((FmpJob *)job);
+        }
+    }
+    Py_XDECREF(jobs);
+    return rc;
+}
+
 static PyObject *
 board_close(FmpBoard *self, PyObject *Py_UNUSED(ignored))
 {
+    if (fmp_pool_check_owner(self) < 0 || cut_feeds(self) < 0) {
+        return NULL;
+    }
     self->closing = true;
     fmp_pool_job_gone(self);
     fmp_pool_poke(self);
@@ -312,14 +329,15 @@ board_end(FmpBoard *self, PyObject *error)
     }
     Py_XSETREF(self->ended, Py_NewRef(error));
     PyObject *jobs = PyDict_Values(self->cache);
-    for (Py_ssize_t i = 0; jobs != NULL && i < PyList_GET_SIZE(jobs); i++) {
+    int rc = jobs != NULL ? 0 : -1;
+    for (Py_ssize_t i = 0; rc == 0 && i < PyList_GET_SIZE(jobs); i++) {
         PyObject *job = PyList_GET_ITEM(jobs, i);
         if (fmp_pool_job_check(self->state, job)) {
-            fmp_job_abort((FmpJob *)job, error);
+            rc = fmp_job_abort((FmpJob *)job, error);
         }
     }
     Py_XDECREF(jobs);
-    if (jobs == NULL) {
+    if (rc < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -483,7 +501,7 @@ static PyMethodDef board_methods[] = {
      "a thread is to call feed()."},
     {"feed", (PyCFunction)board_feed, METH_O,
      "feed($self, result, /)\n--\n\nGive out what there is room for, then wait for room unless "
-     "that was all: then True."},
+     "that was all, or the\npool was stopped: then True."},
     {"serve", (PyCFunction)board_serve, METH_NOARGS,
      "serve($self, /)\n--\n\nCollect until callbacks are due: a list of results. Empty: nothing to "
      "do."},
@@ -513,8 +531,16 @@ static PyMethodDef board_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static PyObject *
+board_get_cache(FmpBoard *self, void *Py_UNUSED(closure))
+{
+    if (self->generation == fmp_fork_generation() && fmp_pool_pump(self) < 0) {
+        return NULL;
+    }
+    return Py_NewRef(self->cache);
+}
+
 static PyMemberDef board_members[] = {
-    {"cache", T_OBJECT, offsetof(FmpBoard, cache), READONLY, "{number: unfinished result}"},
     {"start_error", T_OBJECT, offsetof(FmpBoard, start_error), READONLY, "An initializer's."},
     {"ended", T_OBJECT, offsetof(FmpBoard, ended), READONLY, "What jobs fail with, or None."},
     {"supervise", T_OBJECT, offsetof(FmpBoard, supervise), 0, "Called when a worker has ended."},
@@ -525,6 +551,7 @@ static PyMemberDef board_members[] = {
 };
 
 static PyGetSetDef board_getset[] = {
+    {"cache", (getter)board_get_cache, NULL, "{number: unfinished result}, after a look.", NULL},
     {"stopped", (getter)board_get_stopped, NULL, "stop() was called.", NULL},
     {"idle", (getter)board_get_idle, NULL, "Is there nothing for serve() to do?", NULL},
     {"owned", (getter)board_get_owned, NULL, "Is this the process that made it?", NULL},

@@ -411,9 +411,8 @@ feed_while_room(struct stage *s)
 {
     FmpJob *job = s->job;
     while (job->feed.source != NULL) {
-        if (atomic_load(&s->board->stopped) || job->complete) {
-            fmp_job_end_feed(job);
-            break;
+        if (atomic_load(&s->board->stopped)) {
+            return 0; /* what becomes of the job is for who stopped it to say */
         }
         if (!has_room(s->board, job, s)) {
             return 0;
@@ -481,6 +480,18 @@ fmp_feed_pending(FmpBoard *b)
         }
     }
     return 0;
+}
+
+int
+fmp_feed_cut(FmpJob *job)
+{
+    if (job->feed.source == NULL || job->feed.limit == 0) {
+        return 0;
+    }
+    fmp_job_end_feed(job);
+    uint64_t index = job->fed++;
+    PyErr_SetString(PyExc_ValueError, "Pool not running");
+    return fail_tasks(job, index, 1);
 }
 
 /* --- waiting for room -------------------------------------------------------------------------------------- */

@@ -378,6 +378,15 @@ job_end(FmpJob *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
+static PyObject *
+job_cut(FmpJob *self, PyObject *Py_UNUSED(ignored))
+{
+    if (fmp_feed_cut(self) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
 static PyMemberDef job_members[] = {
     {"_pool", T_OBJECT, offsetof(FmpJob, pool), READONLY, "The pool, until it is finished."},
     {"_callback", T_OBJECT, offsetof(FmpJob, callback), READONLY, NULL},
@@ -397,6 +406,7 @@ static PyGetSetDef job_getset[] = {
 
 static PyMethodDef job_methods[] = {
     {"_end", (PyCFunction)job_end, METH_NOARGS, "Its callback has been run."},
+    {"_cut", (PyCFunction)job_cut, METH_NOARGS, "Nobody takes its results any more."},
     {NULL, NULL, 0, NULL},
 };
 

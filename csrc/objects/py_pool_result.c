@@ -276,16 +276,34 @@ fmp_job_finish(FmpJob *job)
     Py_DECREF(job);
 }
 
-void
+/* A new exception like `error`. Raising collects a traceback, and with it whoever waited: the board
+ * must not hold those through its own. NULL with an exception. */
+static PyObject *
+another(PyObject *error)
+{
+    PyObject *args = PyObject_GetAttrString(error, "args");
+    PyObject *copy = args != NULL ? PyObject_CallObject((PyObject *)Py_TYPE(error), args) : NULL;
+    Py_XDECREF(args);
+    if (copy != NULL && PyExceptionInstance_Check(copy)) {
+        PyException_SetCause(copy, PyException_GetCause(error));
+    }
+    return copy;
+}
+
+int
 fmp_job_abort(FmpJob *job, PyObject *error)
 {
     if (job->board == NULL) {
-        return;
+        return 0;
     }
+    int rc = 0;
     fmp_job_end_feed(job);
     if (!job->complete) {
+        PyObject *own = another(error);
+        rc = own != NULL ? 0 : -1;
         job->success = false;
-        Py_XSETREF(job->value, Py_NewRef(error));
+        Py_XSETREF(job->value, own != NULL ? own : Py_NewRef(error));
     }
     fmp_job_finish(job);
+    return rc;
 }

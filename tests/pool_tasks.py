@@ -1,0 +1,148 @@
+"""What the pools of the tests call; a module that a spawned worker imports quickly."""
+
+import os
+import signal
+import sys
+import threading
+import time
+
+
+def square(x):
+    return x * x
+
+
+def add(a, b=0, *, c=0):
+    return a + b + c
+
+
+def fail(x):
+    raise ValueError(f"no {x}")
+
+
+def fail_if_odd(x):
+    if x % 2:
+        raise ValueError(f"no {x}")
+    return x
+
+
+def identity(x):
+    return x
+
+
+def nap(seconds):
+    time.sleep(seconds)
+    return seconds
+
+
+def pid(_=None):
+    return os.getpid()
+
+
+class Adder:
+    """A callable with state."""
+
+    def __init__(self, n):
+        self.n = n
+        self.calls = 0
+
+    def __call__(self, x):
+        self.calls += 1
+        return x + self.n, self.calls
+
+
+def make_lambda(_=None):
+    return lambda: 42
+
+
+class Unpicklable(Exception):
+    def __init__(self):
+        super().__init__(threading.Lock())
+
+
+class NotToBeUnpickled(Exception):
+    def __init__(self, one, two):
+        super().__init__("one argument")
+
+
+def raise_unpicklable():
+    raise Unpicklable
+
+
+def raise_not_to_be_unpickled():
+    raise NotToBeUnpickled(1, 2)
+
+
+class BadState:
+    def __setstate__(self, state):
+        raise KeyError("bad state")
+
+    def __getstate__(self):
+        return 1
+
+
+def make_bad_state():
+    return BadState()
+
+
+def size_and_sum(data):
+    return len(data), sum(data[:10])
+
+
+#
+# Tasks that end their worker
+#
+
+
+def die(how):
+    if how == "exit":
+        os._exit(3)
+    if how == "nothing":
+        return pid()
+    os.kill(os.getpid(), how)
+    time.sleep(60)
+
+
+def leave(how):
+    if how == "interrupt":
+        raise KeyboardInterrupt
+    sys.exit(how)
+
+
+def segfault():
+    import faulthandler
+
+    faulthandler.disable()
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+#
+# Initializers
+#
+
+started = []
+
+
+def remember(*args):
+    started.append(args)
+
+
+def recall(_=None):
+    return list(started)
+
+
+def fail_to_start(path, message):
+    with open(path, "a") as file:
+        file.write("x")
+    raise OSError(message)
+
+
+def fail_once(path):
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        return
+    raise OSError("once")
+
+
+def ignore_sigterm():
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
