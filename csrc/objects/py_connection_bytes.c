@@ -29,6 +29,9 @@ view_of(PyObject *object, Py_buffer *view)
         bytes = Py_XNewRef(memory);
     }
     int rc = bytes != NULL ? PyObject_GetBuffer(bytes, view, PyBUF_SIMPLE) : -1;
+    if (rc < 0 && PyErr_ExceptionMatches(PyExc_BufferError)) { /* bytes with gaps */
+        PyErr_SetString(PyExc_TypeError, "can't concat memoryview to bytes");
+    }
     Py_XDECREF(bytes); /* the view holds what it needs */
     Py_XDECREF(memory);
     return rc;
