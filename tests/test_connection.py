@@ -109,7 +109,8 @@ def test_the_sender_may_change_the_object(pipe):
 
 
 @pytest.mark.parametrize(
-    "buf", [b"abcdef", bytearray(b"abcdef"), memoryview(b"xabcdef")[1:], array.array("h", [1, 2, 3])]
+    "buf",
+    [b"abcdef", bytearray(b"abcdef"), memoryview(b"xabcdef")[1:], array.array("h", [1, 2, 3])],
 )
 def test_parts_of_buffers(pipe, buf):
     r, w = pipe
@@ -198,7 +199,7 @@ def test_more_than_2_gib(foreign):
     w.close()
 
 
-# --- the same calls on both packages fail alike --------------------------------------------------
+# --- the same calls on both packages fail alike ----------------------------------------------
 
 
 def bad_handles(m):
@@ -455,7 +456,7 @@ def test_the_stdlibs_private_parts():
         os.close(fd)
 
 
-# --- the end of things ------------------------------------------------------------------------------
+# --- the end of things -----------------------------------------------------------------------
 
 
 def test_dropping_the_last_reference_closes():
@@ -521,7 +522,7 @@ def test_closing_under_a_thread(kind):
     b.close()
 
 
-# --- back-pressure and signals --------------------------------------------------------------------
+# --- back-pressure and signals ---------------------------------------------------------------
 
 
 def fill(w, size=10_000):
@@ -641,7 +642,7 @@ def test_ctrl_c(ctx, kind):
     there.close()
 
 
-# --- poll -----------------------------------------------------------------------------------------
+# --- poll ------------------------------------------------------------------------------------
 
 
 def test_poll_waits_as_long_as_it_is_told(pipe):

@@ -109,7 +109,7 @@ def test_arrays(ctx):
     b.close()
 
 
-# --- to anybody --------------------------------------------------------------------------------
+# --- to anybody ------------------------------------------------------------------------------
 
 
 def _answer_on_what_comes(carrier):
@@ -209,7 +209,7 @@ def test_mixed(start_method, pipe, child):
     process.join()
 
 
-# --- descriptors over the same socket ------------------------------------------------------------
+# --- descriptors over the same socket --------------------------------------------------------
 
 
 def _write_to_what_comes(conn, first):
@@ -251,7 +251,7 @@ def test_the_bell_is_never_met_by_a_raw_reader():
             assert not b.poll()
 
 
-# --- listeners and clients --------------------------------------------------------------------------
+# --- listeners and clients -------------------------------------------------------------------
 
 
 FAMILIES = ["AF_UNIX", "AF_INET"]
@@ -345,7 +345,7 @@ def test_challenges_are_the_stdlibs():
         assert getattr(fastmp.connection, name) is getattr(_std.connection, name)
 
 
-# --- killed ---------------------------------------------------------------------------------------------
+# --- killed ----------------------------------------------------------------------------------
 
 
 def _send_for_ever(conn):

@@ -23,7 +23,11 @@ view_of(PyObject *object, Py_buffer *view)
     PyObject *memory = PyMemoryView_FromObject(object);
     PyObject *bytes = NULL;
     if (memory != NULL && PyMemoryView_GET_BUFFER(memory)->itemsize > 1) {
+#if PY_VERSION_HEX < 0x030B0000
+        bytes = PyBytes_FromObject(memory);
+#else
         bytes = PyObject_CallMethod(memory, "cast", "s", "B");
+#endif
     }
     else {
         bytes = Py_XNewRef(memory);
