@@ -823,9 +823,9 @@ def test_the_native_type_checks_what_it_is_given():
 )
 def test_bytes_of_an_array_are_its_items_as_in_the_stdlib(typecode, initial):
     outcomes = []
-    for array in (multiprocessing.Array(typecode, initial), fastmp.Array(typecode, initial)):
+    for made in (multiprocessing.Array(typecode, initial), fastmp.Array(typecode, initial)):
         try:
-            outcomes.append(bytes(array))
+            outcomes.append(bytes(made))
         except TypeError as error:
             outcomes.append(str(error))
     assert outcomes[0] == outcomes[1]
