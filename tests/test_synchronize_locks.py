@@ -424,15 +424,100 @@ def test_who_polls_finds_a_dead_holder_too(wait):
     assert lock.abandoned
 
 
-def test_a_warning_made_an_error_leaves_the_lock_free():
-    lock = FORK.Lock()
+@pytest.mark.parametrize("kind", ["Semaphore", "BoundedSemaphore"])
+@pytest.mark.parametrize("wait", [{"timeout": 30}, {"block": False}])
+def test_a_unit_of_a_killed_process_is_given_back(ctx, kind, wait):
+    semaphore = getattr(ctx, kind)(2)
+    semaphore.acquire()
+    killed_holder(ctx, semaphore, "with")
+    with pytest.warns(RuntimeWarning, match=r"process \d+ died holding a semaphore"):
+        until(lambda: semaphore.acquire(**wait))
+    assert semaphore.get_value() == 0
+    semaphore.release()
+    semaphore.release()
+    assert semaphore.get_value() == 2
+
+
+def test_a_unit_by_a_bare_acquire_is_nobodys_to_give_back():
+    semaphore = FORK.Semaphore(1)
+    killed_holder(FORK, semaphore, "acquire")
+    assert semaphore.acquire(timeout=0.3) is False
+    semaphore.release()  # as anybody may
+    assert semaphore.acquire(False)
+
+
+def test_with_and_bare_calls_mix():
+    semaphore = FORK.BoundedSemaphore(3)
+    with semaphore:
+        semaphore.acquire()
+        with semaphore:
+            assert semaphore.get_value() == 0
+        semaphore.release()
+        semaphore.release()
+        assert semaphore.get_value() == 3
+        semaphore.acquire()
+    assert semaphore.get_value() == 3
+    semaphore.__enter__()
+    semaphore.release()
+    with pytest.raises(ValueError, match="too many times"):
+        semaphore.__exit__(None, None, None)
+    assert semaphore.get_value() == 3
+
+
+def test_more_processes_than_places_hold_a_semaphore():
+    semaphore, ready = FORK.Semaphore(20), FORK.Semaphore(0)
+
+    def child():
+        with semaphore:
+            ready.release()
+            asked.wait()
+
+    asked = FORK.Event()
+    processes = [FORK.Process(target=child) for _ in range(20)]
+    for process in processes:
+        process.start()
+    for _ in processes:
+        ready.acquire()
+    assert semaphore.get_value() == 0
+    asked.set()
+    finish(*processes)
+    assert semaphore.get_value() == 20
+
+
+def test_killed_again_and_again_with_units():
+    semaphore, total = FORK.BoundedSemaphore(2), FORK.RawValue("i", 0)
+    warnings.simplefilter("ignore", RuntimeWarning)
+    for n in range(20):
+        processes = [
+            FORK.Process(target=targets.add_under_lock, args=(semaphore, total, 10**9))
+            for _ in range(2)
+        ]
+        for process in processes:
+            process.start()
+        enough = total.value + n * 10
+        until(lambda enough=enough: total.value > enough)
+        for process in processes:
+            kill(process)
+        assert semaphore.acquire(timeout=30) and semaphore.acquire(timeout=30)
+        semaphore.release()
+        semaphore.release()
+    assert semaphore.get_value() == 2
+
+
+@pytest.mark.parametrize("kind", ["Lock", "RLock", "Semaphore"])
+@pytest.mark.parametrize("how", ["acquire", "__enter__"])
+def test_a_warning_made_an_error_leaves_the_lock_free(kind, how):
+    lock = make(kind)
     killed_holder(FORK, lock, "with")
     with warnings.catch_warnings(), pytest.raises(RuntimeWarning):
         warnings.simplefilter("error")
-        lock.acquire()
+        getattr(lock, how)()
     assert not lock.locked()
-    with lock:
-        assert not lock.abandoned
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with lock:
+            assert lock.locked()
+    assert not lock.locked()
 
 
 def test_one_of_many_waiters_takes_over(ctx):

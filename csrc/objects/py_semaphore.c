@@ -1,7 +1,8 @@
 /* py_semaphore.c - _core.Semaphore: what SemLock is for Semaphore and BoundedSemaphore.
  *
- * The shared part is one struct fmp_semaphore_shm in a slot. Process-local and as in SemLock: how
- * many units this process has taken and which thread did last, for repr and _is_mine() only.
+ * The shared part is one struct fmp_semaphore_shm in a slot. Process-local and reset after fork: the
+ * place there that says which units this process has by `with`; and, as in SemLock, how many units
+ * it has taken and which thread did last, for repr and _is_mine() only.
  */
 #include <Python.h>
 #include <errno.h>
@@ -25,34 +26,119 @@ typedef struct {
     struct fmp_semaphore_shm *shm; /* in the slot */
     struct fmp_spin spin;
     unsigned long owner;
-    uint32_t generation;
+    uint32_t generation; /* of forks, of all that follows */
     int count;
+    bool claimed;   /* a place was asked for ... */
+    int place;      /* ... and this is it, or -1 */
+    int64_t looked; /* when an acquire() that does not wait last looked for a dead holder */
 } SemaphoreObject;
 
-static int
-count_of(const SemaphoreObject *self)
+/* In the child of a fork: what the parent has is not ours. */
+static inline void
+refresh(SemaphoreObject *self)
 {
-    return self->generation == fmp_fork_generation() ? self->count : 0;
+    if (self->generation != fmp_fork_generation()) {
+        self->generation = fmp_fork_generation();
+        self->count = 0;
+        self->claimed = false;
+    }
 }
+
+/* --- acquire ------------------------------------------------------------------------------------ */
+
+struct acquiring {
+    SemaphoreObject *semaphore;
+    int place; /* -1: not scoped */
+    uint32_t dead;
+};
 
 static int
 try_acquire(void *arg, struct fmp_wait *w)
 {
-    return fmp_semaphore_try(((SemaphoreObject *)arg)->shm, w);
+    struct acquiring *a = arg;
+    struct fmp_semaphore_shm *shm = a->semaphore->shm;
+    return a->place >= 0 ? fmp_semaphore_try_scoped(shm, a->place, w) : fmp_semaphore_try(shm, w);
+}
+
+static int
+try_recover(void *arg)
+{
+    struct acquiring *a = arg;
+    (void)fmp_semaphore_recover(a->semaphore->shm, &a->dead);
+    return FMP_AGAIN;
+}
+
+/* For those who poll: the dead are looked for, but not more often than at a tick. */
+static int
+recover_without_waiting(struct acquiring *a)
+{
+    int64_t now = fmp_now();
+    if (now - a->semaphore->looked < FMP_TICK_NS) {
+        return FMP_TIMEOUT;
+    }
+    struct fmp_wait w;
+    a->semaphore->looked = now;
+    (void)try_recover(a);
+    return try_acquire(a, &w) == FMP_OK ? FMP_OK : FMP_TIMEOUT;
+}
+
+static int
+acquire_slowly(struct acquiring *a, int64_t deadline)
+{
+    if (deadline == 0) {
+        return recover_without_waiting(a);
+    }
+    struct fmp_waiter waiter = {.try_once = try_acquire,
+                                .arg = a,
+                                .tick = try_recover,
+                                .spin = &a->semaphore->spin,
+                                .deadline = deadline};
+    return fmp_wait_for(&waiter);
+}
+
+static int
+release(SemaphoreObject *self, bool scoped)
+{
+    refresh(self);
+    self->count--;
+    int rc = scoped && self->claimed && self->place >= 0
+               ? fmp_semaphore_release_scoped(self->shm, self->place)
+               : fmp_semaphore_release(self->shm);
+    if (rc != FMP_OK) {
+        self->count++;
+        PyErr_SetString(PyExc_ValueError, "semaphore or lock released too many times");
+        return -1;
+    }
+    return 0;
+}
+
+/* A unit is held; some that a dead process held have been given back. */
+static PyObject *
+warn_of_the_dead(SemaphoreObject *self, const struct acquiring *a)
+{
+    if (PyErr_WarnFormat(PyExc_RuntimeWarning, 1,
+                         "process %u died holding a semaphore; what it guards may be half-written",
+                         a->dead)
+        == 0) {
+        Py_RETURN_TRUE;
+    }
+    struct fmp_deferred d = {NULL, 0};
+    (void)fmp_defer(&d);
+    if (release(self, a->place >= 0) < 0) {
+        (void)fmp_defer(&d);
+    }
+    (void)fmp_raise_deferred(&d);
+    return NULL;
 }
 
 static inline PyObject *
-acquire(SemaphoreObject *self, int64_t deadline)
+acquire(struct acquiring *a, int64_t deadline)
 {
+    SemaphoreObject *self = a->semaphore;
     struct fmp_wait w;
-    int rc = fmp_semaphore_try(self->shm, &w);
+    int rc = try_acquire(a, &w);
     if (rc != FMP_OK) {
-        if (deadline == 0) {
-            Py_RETURN_FALSE;
-        }
-        struct fmp_waiter waiter = {
-            .try_once = try_acquire, .arg = self, .spin = &self->spin, .deadline = deadline};
-        rc = fmp_wait_for(&waiter);
+        rc = acquire_slowly(a, deadline);
     }
     if (rc == FMP_TIMEOUT) {
         Py_RETURN_FALSE;
@@ -60,9 +146,12 @@ acquire(SemaphoreObject *self, int64_t deadline)
     if (rc != FMP_OK) {
         return fmp_raise(rc, "acquire a semaphore");
     }
+    refresh(self);
     self->owner = PyThread_get_thread_ident();
-    self->count = count_of(self) + 1;
-    self->generation = fmp_fork_generation();
+    self->count++;
+    if (a->dead != 0) {
+        return warn_of_the_dead(self, a);
+    }
     Py_RETURN_TRUE;
 }
 
@@ -79,38 +168,47 @@ semaphore_acquire(SemaphoreObject *self, PyObject *const *args, Py_ssize_t n_arg
             return NULL;
         }
     }
-    return acquire(self, deadline);
+    struct acquiring a = {.semaphore = self, .place = -1};
+    return acquire(&a, deadline);
 }
 
 static PyObject *
 semaphore_enter(SemaphoreObject *self, PyObject *Py_UNUSED(ignored))
 {
-    return acquire(self, FMP_NEVER);
+    struct acquiring a = {.semaphore = self};
+    refresh(self);
+    if (!self->claimed) {
+        self->place = fmp_semaphore_claim(self->shm, &a.dead);
+        self->claimed = true;
+    }
+    a.place = self->place;
+    return acquire(&a, FMP_NEVER);
 }
 
 static PyObject *
 semaphore_release(SemaphoreObject *self, PyObject *Py_UNUSED(ignored))
 {
-    self->count = count_of(self) - 1;
-    self->generation = fmp_fork_generation();
-    if (fmp_semaphore_release(self->shm) != FMP_OK) {
-        self->count++;
-        PyErr_SetString(PyExc_ValueError, "semaphore or lock released too many times");
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return release(self, false) == 0 ? Py_NewRef(Py_None) : NULL;
 }
 
 static PyObject *
 semaphore_exit(SemaphoreObject *self, PyObject *const *Py_UNUSED(args), Py_ssize_t Py_UNUSED(n))
 {
-    return semaphore_release(self, NULL);
+    return release(self, true) == 0 ? Py_NewRef(Py_None) : NULL;
+}
+
+/* --- looking at it --------------------------------------------------------------------------- */
+
+static int
+count_of(const SemaphoreObject *self)
+{
+    return self->generation == fmp_fork_generation() ? self->count : 0;
 }
 
 static uint32_t
 value_of(const SemaphoreObject *self)
 {
-    return atomic_load(&self->shm->value);
+    return fmp_semaphore_value(self->shm);
 }
 
 static PyObject *
@@ -198,7 +296,7 @@ semaphore_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
         return fmp_raise(rc, "create a semaphore");
     }
     self->shm = fmp_slot_at(&self->slot);
-    atomic_store(&self->shm->value, value);
+    atomic_store(&self->shm->word, value);
     self->shm->maximum = maximum;
     return (PyObject *)self;
 }
@@ -209,6 +307,15 @@ semaphore_share(SemaphoreObject *self, PyObject *Py_UNUSED(ignored))
     return fmp_slot_as_tuple(&self->slot);
 }
 
+static void
+give_place_back(SemaphoreObject *self)
+{
+    if (self->claimed && self->place >= 0 && self->generation == fmp_fork_generation()) {
+        fmp_semaphore_disclaim(self->shm, self->place);
+    }
+    self->claimed = false;
+}
+
 static PyObject *
 semaphore_attach(SemaphoreObject *self, PyObject *where)
 {
@@ -216,6 +323,7 @@ semaphore_attach(SemaphoreObject *self, PyObject *where)
     if (fmp_slot_from_tuple(where, sizeof(struct fmp_semaphore_shm), &slot) < 0) {
         return NULL;
     }
+    give_place_back(self);
     fmp_slot_free(&self->slot);
     self->slot = slot;
     self->shm = fmp_slot_at(&slot);
@@ -226,6 +334,7 @@ static void
 semaphore_dealloc(SemaphoreObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
+    give_place_back(self);
     fmp_slot_free(&self->slot);
     type->tp_free((PyObject *)self);
     Py_DECREF(type);

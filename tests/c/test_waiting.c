@@ -1,4 +1,4 @@
-/* test_waiting.c - events, conditions and barriers, below Python.
+/* test_waiting.c - events, conditions, barriers and scoped semaphores, below Python.
  *
  * With FMP_NO_TICK a sleeper that is not woken sleeps past the alarm, so no lost wake-up hides; what
  * is the tick's work (finding the dead) is not tested in that variant.
@@ -10,6 +10,7 @@
 #include "sync/barrier.h"
 #include "sync/condition.h"
 #include "sync/event.h"
+#include "sync/semaphore.h"
 #include "sync/userlock.h"
 
 #ifdef FMP_NO_TICK
@@ -252,7 +253,7 @@ CASE(condition_survives_kills)
 {
     struct condition_room *room = shared_zeros(sizeof *room);
     uint64_t seed = 7;
-    for (int i = 0; WITH_TICKS && i < 150; i++) {
+    for (int i = 0; WITH_TICKS && i < 80; i++) {
         pid_t victim = check_fork(wait_and_notify, room);
         pid_t other = check_fork(wait_and_notify, room);
         check_sleep_ms((int)(random_next(&seed) % 4));
@@ -446,7 +447,7 @@ CASE(barrier_survives_kills)
     struct barrier_room *room = new_barrier(&b, 3);
     struct fmp_wait w = {.budget_ns = FMP_SECOND};
     uint64_t seed = 11;
-    for (int i = 0; WITH_TICKS && i < 60; i++) {
+    for (int i = 0; WITH_TICKS && i < 40; i++) {
         pid_t pids[3];
         uint32_t before = atomic_load(&room->rounds);
         for (int k = 0; k < 3; k++) {
@@ -479,6 +480,149 @@ CASE(barrier_refuses_what_is_none)
     CHECK_EQ(fmp_barrier_attach(&b, shm, sizeof room->memory), FMP_CORRUPT);
     shm->parties = UINT32_MAX;
     CHECK_EQ(fmp_barrier_attach(&b, shm, sizeof room->memory), FMP_CORRUPT);
+}
+
+/* --- semaphore ------------------------------------------------------------------------------------ */
+
+#define UNITS 3
+
+struct semaphore_room {
+    struct fmp_semaphore_shm semaphore;
+    fmp_a32 taken; /* times, by all together */
+    fmp_a32 stop;
+};
+
+static struct semaphore_room *
+new_semaphore(void)
+{
+    struct semaphore_room *room = shared_zeros(sizeof *room);
+    atomic_store(&room->semaphore.word, UNITS);
+    room->semaphore.maximum = UNITS;
+    return room;
+}
+
+struct unit {
+    struct fmp_semaphore_shm *semaphore;
+    int place;
+};
+
+static int
+try_unit(void *arg, struct fmp_wait *w)
+{
+    struct unit *a = arg;
+    uint32_t dead;
+    int rc = a->place >= 0 ? fmp_semaphore_try_scoped(a->semaphore, a->place, w)
+                           : fmp_semaphore_try(a->semaphore, w);
+    if (rc == FMP_AGAIN && WITH_TICKS) {
+        (void)fmp_semaphore_recover(a->semaphore, &dead);
+    }
+    return rc;
+}
+
+static void
+take_two_and_end(void *arg)
+{
+    struct semaphore_room *room = arg;
+    uint32_t dead;
+    struct fmp_wait w;
+    int place = fmp_semaphore_claim(&room->semaphore, &dead);
+    CHECK_EQ(fmp_semaphore_try_scoped(&room->semaphore, place, &w), FMP_OK);
+    CHECK_EQ(fmp_semaphore_try_scoped(&room->semaphore, place, &w), FMP_OK);
+    CHECK_EQ(fmp_semaphore_release_scoped(&room->semaphore, place), FMP_OK);
+    CHECK_EQ(fmp_semaphore_try_scoped(&room->semaphore, place, &w), FMP_OK);
+}
+
+CASE(semaphore_units_of_the_dead_are_given_back_once)
+{
+    struct semaphore_room *room = new_semaphore();
+    struct fmp_wait w;
+    for (uint32_t i = 0; i < 20; i++) { /* more often than there are places */
+        uint32_t dead = 0;
+        pid_t pid = check_fork(take_two_and_end, room);
+        check_reap(pid);
+        CHECK_EQ(fmp_semaphore_value(&room->semaphore), UNITS - 2);
+        if (i % 2) { /* a plain change in between */
+            CHECK_EQ(fmp_semaphore_try(&room->semaphore, &w), FMP_OK);
+        }
+        CHECK_EQ(fmp_semaphore_recover(&room->semaphore, &dead), 2);
+        CHECK_EQ(dead, pid);
+        CHECK_EQ(fmp_semaphore_recover(&room->semaphore, &dead), 0);
+        if (i % 2) {
+            CHECK_EQ(fmp_semaphore_release(&room->semaphore), FMP_OK);
+        }
+        CHECK_EQ(fmp_semaphore_value(&room->semaphore), UNITS);
+    }
+}
+
+CASE(semaphore_places_are_claimed_and_given_back)
+{
+    struct semaphore_room *room = new_semaphore();
+    struct fmp_semaphore_shm *s = &room->semaphore;
+    struct fmp_wait w;
+    uint32_t dead = 0;
+    for (int i = 0; i < FMP_SEMAPHORE_PLACES; i++) {
+        CHECK_EQ(fmp_semaphore_claim(s, &dead), i);
+    }
+    CHECK_EQ(fmp_semaphore_claim(s, &dead), -1);
+    CHECK_EQ(fmp_semaphore_try_scoped(s, 4, &w), FMP_OK);
+    fmp_semaphore_disclaim(s, 4); /* holds a unit: kept */
+    CHECK_EQ(fmp_semaphore_claim(s, &dead), -1);
+    CHECK_EQ(fmp_semaphore_release_scoped(s, 4), FMP_OK);
+    CHECK_EQ(fmp_semaphore_release_scoped(s, 4), FMP_OVER_RELEASE);
+    fmp_semaphore_disclaim(s, 4);
+    CHECK_EQ(fmp_semaphore_claim(s, &dead), 4);
+    CHECK_EQ(dead, 0);
+}
+
+static void
+take_and_give(void *arg)
+{
+    struct semaphore_room *room = arg;
+    uint32_t dead;
+    uint64_t seed = (uint64_t)fmp_now();
+    struct unit scoped = {&room->semaphore, fmp_semaphore_claim(&room->semaphore, &dead)};
+    CHECK(scoped.place >= 0);
+    while (atomic_load(&room->stop) == 0) {
+        CHECK_EQ(wait_for(try_unit, &scoped, FMP_NEVER), FMP_OK);
+        atomic_fetch_add(&room->taken, 1);
+        bool twice = random_next(&seed) % 4 == 0 && fmp_semaphore_value(&room->semaphore) > 0;
+        if (twice) {
+            struct fmp_wait w;
+            twice = fmp_semaphore_try_scoped(&room->semaphore, scoped.place, &w) == FMP_OK;
+        }
+        for (int n = 0; n <= twice; n++) {
+            CHECK_EQ(fmp_semaphore_release_scoped(&room->semaphore, scoped.place), FMP_OK);
+        }
+    }
+    fmp_semaphore_disclaim(&room->semaphore, scoped.place);
+}
+
+CASE(semaphore_survives_kills)
+{
+    struct semaphore_room *room = new_semaphore();
+    uint64_t seed = 3;
+    uint32_t dead;
+    for (int i = 0; WITH_TICKS && i < 80; i++) {
+        pid_t pids[4];
+        uint32_t before = atomic_load(&room->taken);
+        for (int k = 0; k < 4; k++) {
+            pids[k] = check_fork(take_and_give, room);
+        }
+        while (atomic_load(&room->taken) < before + random_next(&seed) % 200) {
+        }
+        check_kill(pids[0]);
+        check_kill(pids[1]);
+        atomic_store(&room->stop, 1);
+        check_reap(pids[2]);
+        check_reap(pids[3]);
+        atomic_store(&room->stop, 0);
+        while (fmp_semaphore_recover(&room->semaphore, &dead) > 0) {
+        }
+        CHECK_EQ(fmp_semaphore_value(&room->semaphore), UNITS);
+    }
+    for (int i = 0; i < FMP_SEMAPHORE_PLACES; i++) {
+        CHECK_EQ(fmp_semaphore_claim(&room->semaphore, &dead), i);
+    }
 }
 
 CHECK_MAIN
