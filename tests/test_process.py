@@ -49,6 +49,7 @@ def run_script(path, module, body, method):
 def without_numbers(text):
     """Pids and descriptors differ from run to run, and so do the lines of a library's frames."""
     text = re.sub(r'File "[^"]*/(multiprocessing|fastmp)/\w+.py", line \d+, in .*\n.*\n', "", text)
+    text = re.sub(r"/pymp-\w+", "/pymp-NAME", text)
     return re.sub(r"\b(pid|parent)=\d+", r"\1=N", text)
 
 
@@ -309,6 +310,164 @@ def test_broken_standard_streams(same):
                     p.join()
                     setattr(sys, name, kept)
                     say(name, p.exitcode)
+        """
+    )
+
+
+def test_the_childs_standard_input(same):
+    """It is /dev/null, for everybody who may ask, and a new one in a child's child."""
+    same(
+        """
+        import io, select, subprocess
+
+        def look(depth):
+            stdin = sys.stdin
+            say(type(stdin), type(stdin.buffer), stdin.encoding, stdin.errors, stdin.mode)
+            say(stdin.closed, stdin.readable(), stdin.writable(), stdin.isatty())
+            say(complaint(input), [stdin.read(), stdin.read(5), stdin.readline(), list(stdin)])
+            say(stdin.buffer.read(3), stdin.buffer.peek(), complaint(stdin.write, "x"))
+            say(stdin.fileno() >= 3, stdin.fileno() == stdin.buffer.raw.fileno() == stdin.name)
+            say(os.path.samestat(os.fstat(stdin.fileno()), os.stat(os.devnull)))
+            say(select.select([stdin], [], [], 5)[0] == [stdin], os.read(stdin.fileno(), 1))
+            say(subprocess.run(["cat"], stdin=stdin, capture_output=True))
+            if depth:
+                p = mp.get_context("fork").Process(target=look, args=(depth - 1,))
+                p.start()
+                p.join()
+                say(p.exitcode, stdin.closed, sys.stdin is stdin)
+            stdin.close()
+            say(complaint(stdin.fileno), complaint(stdin.read), stdin.closed)
+            p = mp.get_context("fork").Process(target=say, args=("after a close",))
+            p.start()
+            p.join()
+
+        if __name__ == "__main__":
+            for stdin in sys.stdin, io.StringIO("some text"):
+                sys.stdin = stdin
+                p = mp.get_context(sys.argv[1]).Process(target=look, args=(1,))
+                p.start()
+                p.join()
+                say(p.exitcode, stdin.closed)
+        """
+    )
+
+
+def test_the_childs_log(same):
+    out = same(
+        """
+        def work():
+            mp.get_logger().info("working")
+
+        if __name__ == "__main__":
+            mp.log_to_stderr(10 if sys.argv[1] == "fork" else 20)
+            p = mp.get_context(sys.argv[1]).Process(target=work, name="child")
+            p.start()
+            p.join()
+        """,
+        ordered=False,
+    )
+    assert out == ""  # it all goes to stderr, which is compared
+
+
+EXIT_HANDLERS = {
+    "none": "",
+    "one": "atexit.register(say, 'mine')",
+    "one instead of the stdlib's": "atexit.unregister(util._exit_function); "
+    "atexit.register(say, 'mine')",
+    "no handler at all": "atexit.unregister(util._exit_function); "
+    "util.Finalize(None, say, args=('not finalized since 3.13',), exitpriority=1)",
+    "a logger made late": "atexit.register(say, 'before'); mp.get_logger(); "
+    "atexit.register(say, 'after')",
+    "another exit function": "util._exit_function = lambda: say('replaced')",
+    "a finalizer without priority": "keep = Object(); util.Finalize(keep, say, args=('never',))",
+    "a running child": "p = mp.get_context('fork').Process(target=nap); p.start(); "
+    "atexit.register(say, 'before the child is joined')",
+    "a daemon": "mp.get_context('fork').Process(target=time.sleep, args=(60,), daemon=True)"
+    ".start()",
+    "an error": "atexit.register(int, 'x')",
+}
+
+
+def test_exit_handlers_of_a_child(same):
+    same(
+        f"""
+        import atexit
+        from multiprocessing import util
+
+        class Object:
+            pass
+
+        def nap():
+            time.sleep(0.2)
+            say("the child's child ends")
+
+        def work(source):
+            exec(source, globals())
+
+        if __name__ == "__main__":
+            atexit.register(say, "the parent's")
+            for name, source in {EXIT_HANDLERS!r}.items():
+                say(name)
+                p = mp.get_context(sys.argv[1]).Process(target=work, args=(source,))
+                p.start()
+                p.join()
+                say(p.exitcode)
+        """
+    )
+
+
+def test_a_bootstrap_that_a_tool_has_replaced_is_called(same):
+    """coverage and others put their own function in the place of BaseProcess._bootstrap."""
+    out = same(
+        """
+        from multiprocessing import process
+
+        original = process.BaseProcess._bootstrap
+
+        def replaced(self, *args, **kwargs):
+            say("replaced")
+            return original(self, *args, **kwargs)
+
+        process.BaseProcess._bootstrap = replaced
+
+        if __name__ == "__main__":
+            mp.set_start_method(sys.argv[1])
+            for late in False, True:
+                p = mp.Process(target=say, args=("run",))
+                p.start()
+                p.join()
+        """
+    )
+    assert out == "replaced\nrun\nreplaced\nrun"
+
+
+def test_a_hook_after_the_fork_is_called(same):
+    same(
+        """
+        from multiprocessing import util
+
+        class Hooked(mp.Process):
+            @staticmethod
+            def _after_fork():
+                say("hook")
+                mp.Process._after_fork()
+
+        class Object:
+            pass
+
+        def work(*objects):
+            say("run", len(objects))
+
+        if __name__ == "__main__":
+            mp.set_start_method(sys.argv[1])
+            first, second = Object(), Object()
+            util.register_after_fork(first, lambda o: say("after fork", o is first))
+            util.register_after_fork(second, lambda o: 1 / 0)
+            for cls in Hooked, mp.Process:
+                p = cls(target=work)
+                p.start()
+                p.join()
+                say(p.exitcode)
         """
     )
 

@@ -1,10 +1,11 @@
 /* py_popen.c - _core.Popen: the handle on a started process, behind the stdlib's Popen interface.
  *
- * Python launches the process (fastmp/launch_*.py), writes `pid`, `sentinel`, `pidfd` and
- * `_is_served` once, and owns the descriptors (util.Finalize closes them). Here are waiting, the
- * exit code and signals. `returncode` and `ended` are written with the GIL, by whoever collects the
- * exit status; sleepers read `ended` without it. Nothing is shared: after fork the copy in the
- * child stands for a sibling, of which it learns nothing but whom it may still signal.
+ * The launcher (_fork() here, or Python: fastmp/launch_*.py) writes `pid`, `sentinel`, `pidfd` and
+ * `_is_served` once. Descriptors that _fork() opened are closed by close() or with the handle, those
+ * of the other launchers by their util.Finalize. `returncode` and `ended` are written with the GIL,
+ * by whoever collects the exit status; sleepers read `ended` without it. Nothing is shared: after
+ * fork the copy in the child stands for a sibling, of which it learns nothing but whom it may still
+ * signal, and it leaves the descriptors alone.
  *
  * The exit status is looked at without the GIL but taken with it, so two threads that wait for one
  * process both get its exit code: the kernel gives it once, and it is stored before the next one
@@ -37,6 +38,8 @@ typedef struct {
     int pid;             /* 0 before the launch */
     int sentinel;        /* readable once the process has ended; -1 before the launch */
     int pidfd;           /* often the sentinel; -1: the kernel has none */
+    int lifeline;        /* the child watches its other end when there are no pidfds; else -1 */
+    bool is_owner;       /* of sentinel and lifeline */
     char is_served;      /* a fork server's child: the exit code comes through the sentinel */
     uint32_t generation; /* of forks, when this was made */
     int returncode;      /* once ended */
@@ -266,6 +269,131 @@ popen_kill(PopenObject *self, PyObject *Py_UNUSED(ignored))
     return send_signal(self, SIGNAL_KILL);
 }
 
+/* --- fork ----------------------------------------------------------------------------------- */
+
+/* The descriptors through which parent and child learn of each other's end, opened before the fork.
+ * With pidfds there is only `parent`; the child's can be opened once there is a child. */
+struct ends {
+    int parent;   /* for the child: readable when the parent ends */
+    int lifeline; /* for the parent: the other end of `parent`, a pipe */
+    int child;    /* for the parent: readable when the child ends, a pipe */
+    int held;     /* for the child: the other end of `child` */
+};
+
+static int
+open_ends(struct ends *ends)
+{
+    *ends = (struct ends){fmp_pidfd_of_self(), -1, -1, -1};
+    if (ends->parent != -ENOSYS) {
+        return ends->parent >= 0 ? FMP_OK : ends->parent;
+    }
+    int up[2], down[2];
+    int rc = fmp_pipe_open(up);
+    if (rc != FMP_OK) {
+        return rc;
+    }
+    rc = fmp_pipe_open(down);
+    if (rc != FMP_OK) {
+        fmp_close(&up[0]);
+        fmp_close(&up[1]);
+        return rc;
+    }
+    *ends = (struct ends){down[0], down[1], up[0], up[1]};
+    return FMP_OK;
+}
+
+static void
+close_ends(struct ends *ends)
+{
+    fmp_close(&ends->parent);
+    fmp_close(&ends->lifeline);
+    fmp_close(&ends->child);
+    fmp_close(&ends->held);
+}
+
+/* In the parent, of a child that runs. */
+static int
+watch_child(PopenObject *self, struct ends *ends)
+{
+    self->is_owner = true;
+    self->sentinel = ends->child;
+    self->lifeline = ends->lifeline;
+    fmp_close(&ends->parent);
+    fmp_close(&ends->held);
+    if (self->sentinel >= 0) {
+        return FMP_OK;
+    }
+    int fd = fmp_pidfd_open(self->pid);
+    if (fd == -ESRCH) {
+        /* It has ended and was waited for: SIGCHLD is ignored, or has such a handler. */
+        int over[2];
+        int rc = fmp_pipe_open(over);
+        if (rc != FMP_OK) {
+            return rc;
+        }
+        fmp_close(&over[1]);
+        self->sentinel = over[0];
+        return FMP_OK;
+    }
+    if (fd < 0) {
+        return fd;
+    }
+    self->sentinel = self->pidfd = fd;
+    return FMP_OK;
+}
+
+static PyObject *
+popen_fork(PopenObject *self, PyObject *os_fork)
+{
+    struct ends ends;
+    int rc = open_ends(&ends);
+    if (rc != FMP_OK) {
+        return fmp_raise(rc, "start a process");
+    }
+    PyObject *result = PyObject_CallNoArgs(os_fork);
+    long pid = result != NULL ? PyLong_AsLong(result) : -1;
+    if (pid < 0) {
+        close_ends(&ends);
+        Py_XDECREF(result);
+        return NULL;
+    }
+    if (pid == 0) {
+        fmp_close(&ends.child);
+        fmp_close(&ends.lifeline);
+        self->sentinel = ends.parent;
+        return result;
+    }
+    self->pid = (int)pid;
+    rc = watch_child(self, &ends);
+    if (rc != FMP_OK) {
+        /* No descriptor left to watch it with: it must not run unwatched. */
+        Py_DECREF(result);
+        (void)fmp_pid_signal(self->pid, SIGNAL_KILL);
+        Py_XDECREF(wait_until(self, FMP_NEVER));
+        return PyErr_Occurred() ? NULL : fmp_raise(rc, "start a process");
+    }
+    return result;
+}
+
+static void
+close_owned(PopenObject *self)
+{
+    if (!self->is_owner || self->generation != fmp_fork_generation()) {
+        return;
+    }
+    self->is_owner = false;
+    self->pidfd = -1; /* is the sentinel, or -1 already */
+    fmp_close(&self->sentinel);
+    fmp_close(&self->lifeline);
+}
+
+static PyObject *
+popen_close(PopenObject *self, PyObject *Py_UNUSED(ignored))
+{
+    close_owned(self);
+    Py_RETURN_NONE;
+}
+
 /* --- the type ------------------------------------------------------------------------------- */
 
 static PyObject *
@@ -273,7 +401,7 @@ popen_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwa
 {
     PopenObject *self = (PopenObject *)type->tp_alloc(type, 0);
     if (self != NULL) {
-        self->sentinel = self->pidfd = -1;
+        self->sentinel = self->pidfd = self->lifeline = -1;
         self->generation = fmp_fork_generation();
     }
     return (PyObject *)self;
@@ -283,6 +411,7 @@ static void
 popen_dealloc(PopenObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
+    close_owned(self);
     type->tp_free((PyObject *)self);
     Py_DECREF(type);
 }
@@ -301,6 +430,11 @@ static PyMethodDef popen_methods[] = {
     {"terminate", (PyCFunction)popen_terminate, METH_NOARGS,
      "terminate($self, /)\n--\n\nSend SIGTERM."},
     {"kill", (PyCFunction)popen_kill, METH_NOARGS, "kill($self, /)\n--\n\nSend SIGKILL."},
+    {"_fork", (PyCFunction)popen_fork, METH_O,
+     "_fork($self, os_fork, /)\n--\n\n"
+     "Call os.fork() and watch the child; in the child 0, and the sentinel is its parent's."},
+    {"_close", (PyCFunction)popen_close, METH_NOARGS,
+     "_close($self, /)\n--\n\nClose the descriptors that _fork() has opened."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -6,6 +6,7 @@
 #include "platform/pidfd.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -31,6 +32,12 @@ fmp_pidfd_open(int32_t pid)
     }
     /* Sandboxes answer EPERM to calls that they do not know. */
     return errno == EPERM || errno == EINVAL || errno == ENODEV ? -ENOSYS : -errno;
+}
+
+int
+fmp_pidfd_of_self(void)
+{
+    return fmp_pidfd_open((int32_t)getpid());
 }
 
 int
@@ -83,4 +90,19 @@ fmp_read_number(int fd, int64_t *number)
         have += n > 0 ? (size_t)n : 0;
     }
     return FMP_OK;
+}
+
+int
+fmp_pipe_open(int ends[2])
+{
+    return pipe2(ends, O_CLOEXEC) == 0 ? FMP_OK : -errno;
+}
+
+void
+fmp_close(int *fd)
+{
+    if (*fd >= 0) {
+        close(*fd);
+        *fd = -1;
+    }
 }

@@ -12,6 +12,7 @@
 /* A close-on-exec descriptor that becomes readable when the process ends, or -errno: -ESRCH when
  * there is no such process, -ENOSYS when there are no pidfds to be had. */
 int fmp_pidfd_open(int32_t pid);
+int fmp_pidfd_of_self(void);
 
 /* Sends a signal; FMP_OK or -errno. -ESRCH: it has ended and was waited for. */
 int fmp_pidfd_signal(int pidfd, int signal);
@@ -26,5 +27,11 @@ int fmp_child_status(int32_t pid, int pidfd, bool reap, int *exitcode);
 /* The 8 byte number that a fork server has written to a pipe; only called when the pipe is
  * readable. FMP_OK, FMP_CLOSED at its end, or -errno. */
 int fmp_read_number(int fd, int64_t *number);
+
+/* What stands in for a pidfd: a close-on-exec pipe, readable once all have closed ends[1]. */
+int fmp_pipe_open(int ends[2]);
+
+/* Closes *fd, unless it is -1, which it then is. */
+void fmp_close(int *fd);
 
 #endif
