@@ -501,7 +501,11 @@ def test_a_process_can_be_started_at_exit(python, tmp_path):
             atexit.register(at_exit)
         """,
     )
-    assert check(python("-m", "fastmp", "program.py")) == ["said"]
+    ours = python("-m", "fastmp", "program.py")
+    if sys.version_info[:2] == (3, 12):
+        assert "can't fork at interpreter shutdown" in ours.err  # nor can python itself
+    else:
+        assert check(ours) == ["said"]
 
 
 def test_children_of_a_script_without_a_guard_are_refused(python, tmp_path):
