@@ -204,15 +204,22 @@ def test_a_failing_test_is_cleaned_up_after(tmp_path):
     code, output = run(
         tmp_path,
         """
+        import multiprocessing
+
         def test_fails():
             pair = socket.socketpair()
             with open("pid", "w") as file:
                 file.write(str(os.posix_spawnp("sleep", ["sleep", "30"], os.environ)))
+            child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(30,))
+            child.start()
             assert not pair
+
+        def test_next():
+            assert multiprocessing.active_children() == []
         """,
     )
     assert code == 1, output
-    assert "1 failed" in output and "error" not in output.splitlines()[-1], output
+    assert "1 failed, 1 passed" in output and "error" not in output.splitlines()[-1], output
     assert not procs.runs(int((tmp_path / "pid").read_text()))
 
 

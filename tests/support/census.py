@@ -208,8 +208,9 @@ def settle(before, grace=GRACE):
 
 
 def clean_up(before):
-    """Kills the processes that are left, and reaps those that are ours to reap."""
+    """Kills the processes that are left, and reaps and forgets those that are ours."""
     pids, _ = singletons()
+    killed = set()
     for identity, proc in _processes(pids).items():
         if identity in before.processes:
             continue
@@ -219,3 +220,7 @@ def clean_up(before):
                 os.waitpid(proc.pid, 0)
         except (ProcessLookupError, ChildProcessError):
             pass  # gone in between
+        killed.add(proc.pid)
+    known = _stdlib("process")
+    if killed and known is not None:  # active_children() of the next test
+        known._children -= {child for child in known._children if child.ident in killed}
