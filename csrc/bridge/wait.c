@@ -13,12 +13,15 @@
 #include "platform/clock.h"
 #include "platform/cpus.h"
 
-#define SPIN_PAUSES 50 /* pauses between two looks at the clock's worth of work */
+#define SPIN_PAUSES 50 /* in a round */
 #define SPIN_ROUNDS 40 /* at the highest level */
 #define PROBE_EVERY 32 /* a wait that does not spin any more tries again so often */
 #define LOCK_GRACE FMP_SECOND
 #define LATE_TICKS 10 /* after so many ticks, sleep longer: many idle waiters cost little */
 
+/* Spinning pays when the other side is at it right now, which is likely when it paid the last
+ * time. A peer that sleeps as we do answers late the first time, and early once both spin: so a
+ * probe spins at full length, and one that pays brings spinning back at once. */
 static int
 spin(const struct fmp_waiter *waiter, struct fmp_wait *w)
 {
@@ -29,21 +32,26 @@ spin(const struct fmp_waiter *waiter, struct fmp_wait *w)
     if (s->level == 0) {
         s->level = SPIN_ROUNDS / 2;
     }
-    if (s->level == 1 && ++s->missed < PROBE_EVERY) {
-        return FMP_AGAIN;
+    int rounds = s->level;
+    if (s->level == 1) {
+        if (++s->missed < PROBE_EVERY) {
+            return FMP_AGAIN;
+        }
+        rounds = SPIN_ROUNDS;
     }
     s->missed = 0;
-    for (int round = 0; round < s->level; round++) {
-        for (int i = 0; i < SPIN_PAUSES; i++) {
-            if (fmp_wait_changed(w)) {
-                int rc = waiter->try_once(waiter->arg, w);
-                if (rc != FMP_AGAIN) {
-                    s->level = s->level < SPIN_ROUNDS / 2 ? s->level * 2 : SPIN_ROUNDS;
-                    return rc;
-                }
+    for (int i = 0; i < rounds * SPIN_PAUSES; i++) {
+        if (fmp_wait_changed(w)) {
+            int rc = waiter->try_once(waiter->arg, w);
+            if (rc != FMP_AGAIN) {
+                s->level = SPIN_ROUNDS;
+                return rc;
             }
-            fmp_pause();
+            if (w->word == NULL) { /* a busy lock, or much to copy: nothing to watch */
+                return FMP_AGAIN;
+            }
         }
+        fmp_pause();
     }
     s->level = s->level > 1 ? s->level / 2 : 1;
     return FMP_AGAIN;
