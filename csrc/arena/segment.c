@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/check.h"
 #include "base/layout.h"
 #include "base/status.h"
 #include "platform/memory.h"
@@ -202,6 +203,7 @@ void
 fmp_segment_unref(struct fmp_segment *s)
 {
     pthread_mutex_lock(&known_lock);
+    FMP_CHECK(s->references > 0);
     int last = --s->references == 0;
     if (last) {
         remove_known(s);

@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "base/check.h"
 #include "base/layout.h"
 #include "base/status.h"
 #include "platform/process.h"
@@ -114,6 +115,7 @@ alloc_small(size_t size, struct fmp_slot *out)
         offset = slab.used;
         slab.used += size;
     }
+    FMP_CHECK(offset % FMP_CACHE_LINE == 0 && offset + size <= slab.used);
     fmp_segment_ref(slab.segment);
     out->segment = slab.segment;
     out->offset = offset;

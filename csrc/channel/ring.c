@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/check.h"
 #include "base/status.h"
 #include "platform/futex.h"
 #include "platform/memory.h"
@@ -486,6 +487,9 @@ void
 fmp_ring_commit_put(struct fmp_ring *r, uint64_t commit, uint32_t items)
 {
     struct fmp_ring_shm *shm = r->shm;
+    FMP_CHECK(items_of(commit) - items_of(atomic_load(&shm->tail)) == items);
+    FMP_CHECK((uint32_t)(units_of(commit) - units_of(atomic_load(&shm->head)))
+              <= atomic_load(&shm->capacity));
     atomic_store(&shm->tail, commit); /* pairs with the load in fmp_ring_read */
     fmp_wake(fmp_low_half(&shm->tail), &shm->takers, items > INT_MAX ? INT_MAX : (int)items);
     /* A putter who leaves room wakes the next: it may itself have been the one that was woken. */
@@ -561,6 +565,9 @@ void
 fmp_ring_commit_take(struct fmp_ring *r, uint64_t commit)
 {
     struct fmp_ring_shm *shm = r->shm;
+    FMP_CHECK((uint32_t)(units_of(commit) - units_of(atomic_load(&shm->head)))
+              <= (uint32_t)(units_of(atomic_load(&shm->tail)) - units_of(atomic_load(&shm->head))));
+    FMP_CHECK((int32_t)(items_of(atomic_load(&shm->tail)) - items_of(commit)) >= 0);
     /* Release: the copy is complete before a putter may overwrite what was read. */
     atomic_store(&shm->head, commit);
     if (atomic_load(&shm->putters) != 0) {
