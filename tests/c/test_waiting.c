@@ -590,7 +590,7 @@ take_and_give(void *arg)
             struct fmp_wait w;
             twice = fmp_semaphore_try_scoped(&room->semaphore, scoped.place, &w) == FMP_OK;
         }
-        for (int n = 0; n <= twice; n++) {
+        for (int n = twice ? 2 : 1; n > 0; n--) {
             CHECK_EQ(fmp_semaphore_release_scoped(&room->semaphore, scoped.place), FMP_OK);
         }
     }
