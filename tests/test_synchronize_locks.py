@@ -197,6 +197,21 @@ def test_a_subclass_may_wrap_with():
     assert log == ["enter", "exit"]
 
 
+def test_semlock_is_made_as_the_stdlibs():
+    kinds = (synchronize.RECURSIVE_MUTEX, synchronize.SEMAPHORE)
+    for module in (fastmp._std.synchronize, synchronize):
+        recursive, semaphore = (module.SemLock(kind, 1, 1, ctx=FORK) for kind in kinds)
+        assert recursive.acquire() and recursive.acquire(False)
+        assert semaphore.acquire() and not semaphore.acquire(False)
+        semaphore.release()
+        with pytest.raises(ValueError, match="too many times"):
+            semaphore.release()
+        assert (recursive._semlock.kind, semaphore._semlock.kind) == kinds
+        assert module.SemLock(kinds[1], 0, 5, ctx=FORK)._semlock.maxvalue == 5
+        with pytest.raises(ValueError, match="unrecognized kind"):
+            module.SemLock(7, 1, 1, ctx=FORK)
+
+
 def test_a_lock_that_was_not_made():
     lock = synchronize.Lock.__new__(synchronize.Lock)
     for use in (lambda: lock.acquire(), lambda: lock.__enter__(), lambda: lock.release()):
