@@ -94,6 +94,7 @@ core_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->array_iterator);
     Py_VISIT(state->pool_board);
     Py_VISIT(state->pool_job);
+    Py_VISIT(state->pool_result);
     return fmp_codec_traverse(&state->codec, visit, arg);
 }
 
@@ -106,6 +107,7 @@ core_clear(PyObject *module)
     Py_CLEAR(state->array_iterator);
     Py_CLEAR(state->pool_board);
     Py_CLEAR(state->pool_job);
+    Py_CLEAR(state->pool_result);
     fmp_codec_clear(&state->codec);
     return 0;
 }

@@ -18,6 +18,7 @@ struct fmp_state {
     PyTypeObject *array_iterator;
     PyTypeObject *pool_board;
     PyTypeObject *pool_job;
+    PyTypeObject *pool_result;
 };
 
 static inline struct fmp_state *

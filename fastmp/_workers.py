@@ -97,7 +97,7 @@ def describe(job, index):
     """What a task of a job was: the function's name and which items it was given."""
     func = job._function
     name = getattr(func, "__qualname__", None) or repr(func)
-    if isinstance(job, _std.pool.ApplyResult) and not isinstance(job, _std.pool.MapResult):
+    if job._kind == 0:
         return f"{name}()"
     first = index * job._chunksize
     if job._chunksize == 1:

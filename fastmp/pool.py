@@ -27,7 +27,7 @@ TERMINATE = _original.TERMINATE
 mapstar = _original.mapstar
 starmapstar = _original.starmapstar
 
-_CALL, _MAP, _IMAP, _IMAP_UNORDERED = range(4)
+_MAP, _IMAP, _IMAP_UNORDERED = 1, 2, 3
 _FED_BY_WAITERS, _FED_BY_THREAD = 1, 2
 
 
@@ -199,7 +199,9 @@ class _NativePool(Pool):
 
     def apply(self, func, args=(), kwds={}):  # noqa: B006
         """Call *func* with *args* and *kwds* in a worker, and wait for the result."""
-        return self.apply_async(func, args, kwds).get()
+        if self._state != RUN:
+            raise ValueError("Pool not running")
+        return self._board.apply(self, func, args, kwds)
 
     def apply_async(
         self,
@@ -214,9 +216,9 @@ class _NativePool(Pool):
         *callback* is called with the result, or *error_callback* with the exception, before
         ``get()`` returns, in a thread of this process.
         """
-        self._check_running()
-        result = _ApplyResult(self._board, self, _CALL, callback, error_callback)
-        self._board.call(result, func, args, kwds)
+        if self._state != RUN:
+            raise ValueError("Pool not running")
+        result = self._board.call(_ApplyResult, self, func, args, kwds, callback, error_callback)
         if callback or error_callback:
             self._crew.need_server()
         return result
@@ -242,12 +244,19 @@ class _NativePool(Pool):
                 chunksize += 1
         if length == 0:
             chunksize = 0
-        chunksize = operator.index(chunksize)
-        result = _MapResult(self._board, self, _MAP, callback, error_callback, chunksize, length)
-        if chunksize <= 0:
-            return result, 0
-        chunk = 0 if chunksize == 1 else chunksize
-        return result, self._board.start(result, func, iterable, chunk, mapper is starmapstar, 0)
+        return self._board.start(
+            _MapResult,
+            self,
+            _MAP,
+            func,
+            iterable,
+            mapper is starmapstar,
+            chunksize,
+            length,
+            0,
+            callback,
+            error_callback,
+        )
 
     def map(self, func, iterable, chunksize=None):
         """Call *func* with each item, in the workers; returns the list of results in order.
@@ -281,14 +290,14 @@ class _NativePool(Pool):
             raise ValueError(f"Chunksize must be 1+, not {chunksize}")
         if buffersize is not None and operator.index(buffersize) < 1:
             raise ValueError("buffersize must be None or at least 1")
-        result = iterator(self._board, self, kind, None, None, operator.index(chunksize))
-        chunk = 0 if chunksize == 1 else chunksize
-        how = self._board.start(result, func, iterable, chunk, False, buffersize or 0)
+        result, how = self._board.start(
+            iterator, self, kind, func, iterable, False, chunksize, 0, buffersize or 0, None, None
+        )
         if how == _FED_BY_THREAD:
             self._crew.feed(result)
         if buffersize is not None:
             result = _bounded(result)
-        if chunk == 0:
+        if chunksize == 1:
             return result
         return (item for chunk in result for item in chunk)
 

@@ -25,7 +25,7 @@ _Static_assert(sizeof(struct fmp_worker_shm) == FMP_CACHE_LINE, "a line for each
 static const uint64_t no_task_record[2] = {(uint64_t)sizeof(struct fmp_task_tag) << 8, 0};
 static const struct fmp_part no_task = {no_task_record, sizeof(no_task_record)};
 
-/* --- create, attach ---------------------------------------------------------------------------- */
+/* --- create, attach --------------------------------------------------------------------------- */
 
 static size_t
 page_size(uint32_t n_workers)
@@ -104,7 +104,7 @@ fmp_taskboard_close(struct fmp_taskboard *b)
     b->shm = NULL;
 }
 
-/* --- tasks ----------------------------------------------------------------------------------------- */
+/* --- tasks ------------------------------------------------------------------------------------ */
 
 int
 fmp_taskboard_put(struct fmp_taskboard *b, const struct fmp_batch *batch, struct fmp_wait *w)
@@ -200,7 +200,7 @@ fmp_taskboard_stop(struct fmp_taskboard *b)
     fmp_futex_wake(fmp_low_half(&b->results.ring.shm->tail), INT_MAX);
 }
 
-/* --- results --------------------------------------------------------------------------------------- */
+/* --- results ---------------------------------------------------------------------------------- */
 
 int
 fmp_taskboard_post(struct fmp_taskboard *b, uint32_t worker, const struct fmp_batch *batch,
@@ -260,7 +260,7 @@ fmp_taskboard_rouse(struct fmp_taskboard *b, struct fmp_wait *w)
     return rc;
 }
 
-/* --- workers --------------------------------------------------------------------------------------- */
+/* --- workers ---------------------------------------------------------------------------------- */
 
 void
 fmp_taskboard_vacate(struct fmp_taskboard *b, uint32_t worker)

@@ -90,7 +90,7 @@ void fmp_taskboard_share(struct fmp_taskboard *b, struct fmp_taskboard_fds *out)
 int fmp_taskboard_attach(struct fmp_taskboard *b, const struct fmp_taskboard_fds *fds);
 void fmp_taskboard_close(struct fmp_taskboard *b);
 
-/* --- the parent's side ----------------------------------------------------------------------- */
+/* --- the parent's side ------------------------------------------------------------------------ */
 
 int fmp_taskboard_put(struct fmp_taskboard *b, const struct fmp_batch *batch, struct fmp_wait *w);
 
@@ -135,7 +135,7 @@ fmp_taskboard_claim(const struct fmp_taskboard *b, uint32_t worker)
 int fmp_taskboard_claimed_elsewhere(struct fmp_taskboard *b, uint32_t worker, bool *elsewhere,
                                     struct fmp_wait *w);
 
-/* --- a worker's side --------------------------------------------------------------------------- */
+/* --- a worker's side -------------------------------------------------------------------------- */
 
 /* This process is the worker of that slot. FMP_CORRUPT: there is no such slot. */
 int fmp_taskboard_enter(struct fmp_taskboard *b, uint32_t worker);

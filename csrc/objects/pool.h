@@ -1,16 +1,18 @@
 /* pool.h - the objects of a pool in its parent: the board, and a job for each call of a method.
  *
- * Everything here is process-local and touched with the GIL held, but for the words of type fmp_a32,
- * which sleeping threads look at without it. A child of a fork inherits the objects and may not use
- * them: `generation` tells.
+ * Everything here is process-local and touched with the GIL held, but for the words of type
+ * fmp_a32, which sleeping threads look at without it. A child of a fork inherits the objects and
+ * may not use them: `generation` tells.
  *
  * Nobody collects results in the background. A thread that waits for something takes the role of
- * the collector when it is free, sleeps for results and deals them out; the others sleep until what
- * they wait for is there or the role is free.
+ * the collector when it is free, sleeps for results and deals them out; the others sleep until
+ * what they wait for is there or the role is free.
  *
- *   py_pool_board.c    the board's type, its Python methods, the worker's slots
+ *   py_pool_board.c    the board's type and most of its Python methods
+ *   py_pool_slots.c    its methods for the slots of workers
  *   py_pool_job.c      a job's type: get(), wait(), next()
  *   py_pool_result.c   what a result does to its job
+ *   py_pool_function.c functions by name
  *   py_pool_feed.c     objects to tasks
  *   py_pool_collect.c  waiting, the collector's role, results to objects, dead workers
  *   py_pool_worker.c   the worker's loop
@@ -26,7 +28,7 @@
 #include "channel/taskboard.h"
 #include "module.h"
 
-/* --- what tasks and results look like ----------------------------------------------------------- */
+/* --- what tasks and results look like --------------------------------------------------------- */
 
 enum fmp_task_mode {
     FMP_TASK_CALL,      /* args: function(*args) */
@@ -38,7 +40,7 @@ enum fmp_task_mode {
     FMP_TASK_MODES,
 };
 
-/* The payload of a task: this, the pickled function padded to whole units, the encoded argument.
+/* The payload of a task: this, the function's name padded to whole units, the encoded argument.
  * With the record's header before it, the argument lies on the grid its encoder counts on. */
 struct fmp_task_head {
     struct fmp_task_tag tag;
@@ -62,7 +64,7 @@ struct fmp_result_head {
 };
 _Static_assert(sizeof(struct fmp_result_head) == FMP_UNIT, "at most 32 bytes of prefix");
 
-/* --- the board ------------------------------------------------------------------------------------ */
+/* --- the board -------------------------------------------------------------------------------- */
 
 struct fmp_pool_waiter;
 
@@ -96,7 +98,7 @@ typedef struct {
     int64_t looked_at;   /* when the workers were last known to be alive */
 } FmpBoard;
 
-/* --- jobs ------------------------------------------------------------------------------------------- */
+/* --- jobs ------------------------------------------------------------------------------------- */
 
 enum fmp_job_kind { FMP_JOB_CALL, FMP_JOB_MAP, FMP_JOB_IMAP, FMP_JOB_IMAP_UNORDERED };
 
@@ -122,7 +124,7 @@ struct fmp_items {
 struct fmp_feed {
     PyObject *source;   /* iterator; NULL: nothing is left to feed */
     PyObject *function; /* until the last task is out */
-    PyObject *pickled;  /* the function by reference, or NULL: goes with each task */
+    PyObject *name;     /* the function's, in bytes; NULL: it goes with each task */
     Py_ssize_t chunk;   /* items for a task; 0: one, bare */
     Py_ssize_t limit;   /* tasks out whose results have not been handed out; 0: any number */
     uint64_t budget;    /* bytes of tasks that may be waiting */
@@ -154,6 +156,21 @@ typedef struct {
     struct fmp_items items; /* IMAP: results for next() */
 } FmpJob;
 
+/* What a new job is to be. */
+struct fmp_job_plan {
+    PyTypeObject *type;
+    PyObject *pool;
+    PyObject *callback, *error_callback; /* or NULL */
+    enum fmp_job_kind kind;
+    Py_ssize_t chunksize; /* 0 or less: there is nothing to do */
+    Py_ssize_t length;
+};
+
+/* py_pool_job.c: a job that is in the board's cache; NULL with an exception. */
+FmpJob *fmp_job_create(FmpBoard *b, const struct fmp_job_plan *plan);
+/* Its result, before the deadline; NULL with an exception. */
+PyObject *fmp_job_get(FmpJob *job, int64_t deadline);
+
 /* py_pool_result.c. All of these swallow nothing: an exception in there is that of no memory. */
 
 /* The full index behind the one of a tag; false when there is no such task, or it is done. */
@@ -174,14 +191,22 @@ int fmp_job_visit_windows(FmpJob *job, visitproc visit, void *arg);
 bool fmp_job_pop(FmpJob *job, struct fmp_item *out);
 bool fmp_job_has_item(const FmpJob *job);
 
-/* --- feeding, py_pool_feed.c ------------------------------------------------------------------------- */
+/* py_pool_function.c */
+
+/* The name by which a function travels, in bytes; NULL, never with an exception, when it has to be
+ * pickled. */
+PyObject *fmp_function_to_name(PyObject *function);
+/* The function of that name, imported if need be; NULL with the exception of unpickling. */
+PyObject *fmp_function_from_name(const char *text, size_t size);
+
+/* --- feeding, py_pool_feed.c ------------------------------------------------------------------ */
 
 /* Gives out the one task of a call. What goes wrong is its result. 0; -1 with an exception for the
  * caller too (KeyboardInterrupt). */
 int fmp_feed_call(FmpBoard *b, FmpJob *job, PyObject *function, PyObject *args, PyObject *kwargs);
 /* Makes `iterable` what the job is fed from. `chunk` 0: items one by one, bare; `limit`: tasks out
- * whose results have not been handed out, or 0. 0: anybody may feed it; 1: only a thread of its own,
- * since its iterator may block; -1 with an exception. */
+ * whose results have not been handed out, or 0. 0: anybody may feed it; 1: only a thread of its
+ * own, since its iterator may block; -1 with an exception. */
 int fmp_feed_begin(FmpJob *job, PyObject *function, PyObject *iterable, Py_ssize_t chunk, bool star,
                    Py_ssize_t limit);
 /* Gives out tasks while there is room. 1: nothing left to feed, 0: no room, or somebody else is
@@ -189,12 +214,13 @@ int fmp_feed_begin(FmpJob *job, PyObject *function, PyObject *iterable, Py_ssize
 int fmp_feed_some(FmpBoard *b, FmpJob *job);
 /* Feeds the jobs in b->feeds. 0, or -1 with an exception. */
 int fmp_feed_pending(FmpBoard *b);
-/* A job that is fed as its results are taken gets no more: what comes last is ValueError. 0 or -1. */
+/* A job that is fed as its results are taken gets no more: what comes last is ValueError. 0 or -1.
+ */
 int fmp_feed_cut(FmpJob *job);
 /* Sleeps until there is room again for the job's tasks. 0, or -1 with an exception. */
 int fmp_feed_wait(FmpBoard *b, FmpJob *job);
 
-/* --- collecting, py_pool_collect.c -------------------------------------------------------------------- */
+/* --- collecting, py_pool_collect.c ------------------------------------------------------------ */
 
 struct fmp_pool_waiter {
     bool (*ready)(const FmpBoard *b, const FmpJob *job); /* with the GIL */
@@ -227,6 +253,16 @@ PyObject *fmp_pool_call_python(const char *name, const char *format, ...);
 /* py_pool_worker.c */
 PyObject *fmp_pool_work(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args);
 PyObject *fmp_pool_report_start(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args);
+
+/* py_pool_slots.c: the number of a slot. 0, or -1 with an exception. The rest are methods. */
+int fmp_pool_slot_argument(FmpBoard *self, PyObject *number, uint32_t *slot);
+PyObject *fmp_board_hire(FmpBoard *self, PyObject *ignored);
+PyObject *fmp_board_hired(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args);
+PyObject *fmp_board_vacate(FmpBoard *self, PyObject *number);
+PyObject *fmp_board_worker_state(FmpBoard *self, PyObject *number);
+PyObject *fmp_board_bury(FmpBoard *self, PyObject *number);
+PyObject *fmp_board_enter(FmpBoard *self, PyObject *number);
+PyObject *fmp_board_ready(FmpBoard *self, PyObject *number);
 
 static inline bool
 fmp_pool_job_check(struct fmp_state *state, PyObject *object)

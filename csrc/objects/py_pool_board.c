@@ -11,7 +11,7 @@
 #include "bridge/errors.h"
 #include "platform/clock.h"
 
-/* --- making and ending -------------------------------------------------------------------------- */
+/* --- making and ending ------------------------------------------------------------------------ */
 
 #define MOST_WORKERS 65536
 
@@ -129,7 +129,7 @@ board_share(FmpBoard *self, PyObject *Py_UNUSED(ignored))
                          (Py_ssize_t)fds.slot_size);
 }
 
-/* --- giving out tasks -------------------------------------------------------------------------------- */
+/* --- giving out tasks ------------------------------------------------------------------------- */
 
 static int
 check_args(const char *name, Py_ssize_t n_args, Py_ssize_t expected)
@@ -153,49 +153,108 @@ job_argument(FmpBoard *self, PyObject *object)
     return fmp_pool_check_owner(self) < 0 ? NULL : (FmpJob *)object;
 }
 
-static PyObject *
-board_call(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args)
+/* A job of one task, given out. */
+static FmpJob *
+new_call(FmpBoard *self, struct fmp_job_plan *plan, PyObject *function, PyObject *args,
+         PyObject *kwargs)
 {
-    FmpJob *job = check_args("call", n_args, 4) < 0 ? NULL : job_argument(self, args[0]);
+    plan->kind = FMP_JOB_CALL;
+    plan->chunksize = 1;
+    FmpJob *job = fmp_job_create(self, plan);
     if (job == NULL) {
         return NULL;
     }
     int rc = self->ended != NULL ? fmp_job_abort(job, self->ended)
-                                 : fmp_feed_call(self, job, args[1], args[2], args[3]);
+                                 : fmp_feed_call(self, job, function, args, kwargs);
     if (rc < 0) {
+        Py_CLEAR(job);
+    }
+    return job;
+}
+
+static int
+class_argument(PyObject *object, PyTypeObject **type)
+{
+    if (!PyType_Check(object)) {
+        PyErr_SetString(PyExc_TypeError, "expected a class");
+        return -1;
+    }
+    *type = (PyTypeObject *)object;
+    return 0;
+}
+
+static PyObject *
+board_call(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args)
+{
+    struct fmp_job_plan plan = {0};
+    if (check_args("call", n_args, 7) < 0 || class_argument(args[0], &plan.type) < 0) {
         return NULL;
     }
-    Py_RETURN_NONE;
+    plan.pool = args[1];
+    plan.callback = args[5];
+    plan.error_callback = args[6];
+    return (PyObject *)new_call(self, &plan, args[2], args[3], args[4]);
+}
+
+static PyObject *
+board_apply(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args)
+{
+    if (check_args("apply", n_args, 4) < 0) {
+        return NULL;
+    }
+    struct fmp_job_plan plan = {.type = self->state->pool_result, .pool = args[0]};
+    FmpJob *job = new_call(self, &plan, args[1], args[2], args[3]);
+    PyObject *result = job != NULL ? fmp_job_get(job, FMP_NEVER) : NULL;
+    Py_XDECREF((PyObject *)job);
+    return result;
 }
 
 /* How a job goes on to be fed, once start() has returned. */
 enum { ALL_FED, FED_BY_WAITERS, FED_BY_THREAD };
 
-static PyObject *
-board_start(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args)
+/* Begins to feed a job. One of those, or -1 with an exception. */
+static int
+start_job(FmpBoard *self, FmpJob *job, PyObject *function, PyObject *iterable, bool star,
+          Py_ssize_t limit)
 {
-    FmpJob *job = check_args("start", n_args, 6) < 0 ? NULL : job_argument(self, args[0]);
+    if (self->ended != NULL) {
+        return fmp_job_abort(job, self->ended) < 0 ? -1 : ALL_FED;
+    }
+    Py_ssize_t chunk = job->chunksize > 1 ? job->chunksize : 0;
+    int how = fmp_feed_begin(job, function, iterable, chunk, star, limit);
+    if (how != 0) {
+        return how < 0 ? -1 : FED_BY_THREAD;
+    }
+    int rc = fmp_feed_some(self, job);
+    if (rc == 0 && limit == 0 && job->feed.source != NULL) {
+        return PyList_Append(self->feeds, (PyObject *)job) < 0 ? -1 : FED_BY_WAITERS;
+    }
+    return rc < 0 ? -1 : ALL_FED;
+}
+
+static PyObject *
+board_start(FmpBoard *self, PyObject *args)
+{
+    struct fmp_job_plan plan = {0};
+    PyObject *function, *iterable;
+    int kind, star;
+    Py_ssize_t limit;
+    if (!PyArg_ParseTuple(args, "O!OiOOpnnnOO:start", &PyType_Type, &plan.type, &plan.pool, &kind,
+                          &function, &iterable, &star, &plan.chunksize, &plan.length, &limit,
+                          &plan.callback, &plan.error_callback)) {
+        return NULL;
+    }
+    plan.kind = (enum fmp_job_kind)kind;
+    FmpJob *job = fmp_job_create(self, &plan);
     if (job == NULL) {
         return NULL;
     }
-    Py_ssize_t chunk = PyLong_AsSsize_t(args[3]), limit = PyLong_AsSsize_t(args[5]);
-    int star = PyObject_IsTrue(args[4]);
-    if (PyErr_Occurred()) {
+    int how = plan.chunksize > 0 ? start_job(self, job, function, iterable, star, limit) : ALL_FED;
+    if (how < 0) {
+        Py_DECREF(job);
         return NULL;
     }
-    if (self->ended != NULL) {
-        return fmp_job_abort(job, self->ended) < 0 ? NULL : PyLong_FromLong(ALL_FED);
-    }
-    int how = fmp_feed_begin(job, args[1], args[2], chunk, star, limit);
-    if (how > 0) {
-        return PyLong_FromLong(FED_BY_THREAD);
-    }
-    int rc = how == 0 ? fmp_feed_some(self, job) : -1;
-    if (rc == 0 && limit == 0 && job->feed.source != NULL) {
-        rc = PyList_Append(self->feeds, (PyObject *)job);
-        return rc < 0 ? NULL : PyLong_FromLong(FED_BY_WAITERS);
-    }
-    return rc < 0 ? NULL : PyLong_FromLong(ALL_FED);
+    return Py_BuildValue("(Ni)", job, how);
 }
 
 static PyObject *
@@ -212,7 +271,7 @@ board_feed(FmpBoard *self, PyObject *object)
     return rc < 0 ? NULL : PyBool_FromLong(rc > 0 || atomic_load(&self->stopped));
 }
 
-/* --- serving ------------------------------------------------------------------------------------------ */
+/* --- serving ---------------------------------------------------------------------------------- */
 
 static bool
 has_duty(const FmpBoard *b, const FmpJob *Py_UNUSED(job))
@@ -357,121 +416,13 @@ board_fail(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args)
     Py_RETURN_NONE;
 }
 
-/* --- the workers' slots ---------------------------------------------------------------------------------- */
-
-static int
-slot_argument(FmpBoard *self, PyObject *number, uint32_t *slot)
-{
-    unsigned long value = PyLong_AsUnsignedLong(number);
-    if (value >= self->board.shm->n_workers) {
-        if (!PyErr_Occurred()) {
-            PyErr_SetString(PyExc_IndexError, "no such worker");
-        }
-        return -1;
-    }
-    *slot = (uint32_t)value;
-    return 0;
-}
-
-/* A free slot, from now on a new worker's; -1 when there is none. */
-static PyObject *
-board_hire(FmpBoard *self, PyObject *Py_UNUSED(ignored))
-{
-    for (uint32_t i = 0; i < self->board.shm->n_workers; i++) {
-        if (fmp_taskboard_state(&self->board, i) == FMP_WORKER_NONE) {
-            fmp_taskboard_hire(&self->board, i);
-            return PyLong_FromUnsignedLong(i);
-        }
-    }
-    return PyLong_FromLong(-1);
-}
-
-static PyObject *
-board_hired(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args)
-{
-    uint32_t slot;
-    if (check_args("hired", n_args, 2) < 0 || slot_argument(self, args[0], &slot) < 0) {
-        return NULL;
-    }
-    unsigned long pid = PyLong_AsUnsignedLong(args[1]);
-    if (PyErr_Occurred()) {
-        return NULL;
-    }
-    fmp_taskboard_hired(&self->board, slot, (uint32_t)pid);
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-board_vacate(FmpBoard *self, PyObject *number)
-{
-    uint32_t slot;
-    if (slot_argument(self, number, &slot) < 0) {
-        return NULL;
-    }
-    fmp_taskboard_vacate(&self->board, slot);
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-board_worker_state(FmpBoard *self, PyObject *number)
-{
-    uint32_t slot;
-    if (slot_argument(self, number, &slot) < 0) {
-        return NULL;
-    }
-    return PyLong_FromLong(fmp_taskboard_state(&self->board, slot));
-}
-
-static PyObject *
-board_bury(FmpBoard *self, PyObject *number)
-{
-    uint32_t slot, index;
-    bool later;
-    if (slot_argument(self, number, &slot) < 0) {
-        return NULL;
-    }
-    FmpJob *job = fmp_pool_bury(self, slot, &index, &later);
-    if (job != NULL) {
-        return Py_BuildValue("(NI)", job, (unsigned)index);
-    }
-    if (PyErr_Occurred()) {
-        return NULL;
-    }
-    return Py_NewRef(later ? Py_NotImplemented : Py_None);
-}
-
-static PyObject *
-board_enter(FmpBoard *self, PyObject *number)
-{
-    uint32_t slot;
-    if (slot_argument(self, number, &slot) < 0) {
-        return NULL;
-    }
-    int rc = fmp_taskboard_enter(&self->board, slot);
-    if (rc != FMP_OK) {
-        return fmp_raise(rc, "become a worker of a pool");
-    }
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-board_ready(FmpBoard *self, PyObject *number)
-{
-    uint32_t slot;
-    if (slot_argument(self, number, &slot) < 0) {
-        return NULL;
-    }
-    fmp_taskboard_set_state(&self->board, slot, FMP_WORKER_READY);
-    Py_RETURN_NONE;
-}
-
 static PyObject *
 board_tasks_waiting(FmpBoard *self, PyObject *Py_UNUSED(ignored))
 {
     return PyLong_FromUnsignedLong(fmp_ring_count(&self->board.tasks.ring));
 }
 
-/* --- the type ---------------------------------------------------------------------------------------------- */
+/* --- the type --------------------------------------------------------------------------------- */
 
 static PyObject *
 board_get_stopped(FmpBoard *self, void *Py_UNUSED(closure))
@@ -494,11 +445,15 @@ board_get_owned(FmpBoard *self, void *Py_UNUSED(closure))
 
 static PyMethodDef board_methods[] = {
     {"call", (PyCFunction)(void (*)(void))board_call, METH_FASTCALL,
-     "call($self, result, function, args, kwargs, /)\n--\n\nGive out a result's one task."},
-    {"start", (PyCFunction)(void (*)(void))board_start, METH_FASTCALL,
-     "start($self, result, function, iterable, chunk, star, limit, /)\n--\n\n"
-     "Give out what there is room for. 0: all; 1: whoever waits gives out the rest; 2: nothing yet,\n"
-     "a thread is to call feed()."},
+     "call($self, cls, pool, function, args, kwargs, callback, error_callback, /)\n--\n\n"
+     "Give out one task; returns the result, of class `cls`."},
+    {"apply", (PyCFunction)(void (*)(void))board_apply, METH_FASTCALL,
+     "apply($self, pool, function, args, kwargs, /)\n--\n\nGive out one task and wait for it."},
+    {"start", (PyCFunction)board_start, METH_VARARGS,
+     "start($self, cls, pool, kind, function, iterable, star, chunksize, length, limit, callback,\n"
+     "      error_callback, /)\n--\n\n"
+     "Give out what there is room for: (result, how). 0: all of it; 1: whoever waits gives out\n"
+     "the rest; 2: nothing yet, a thread is to call feed()."},
     {"feed", (PyCFunction)board_feed, METH_O,
      "feed($self, result, /)\n--\n\nGive out what there is room for, then wait for room unless "
      "that was all, or the\npool was stopped: then True."},
@@ -512,17 +467,17 @@ static PyMethodDef board_methods[] = {
     {"end", (PyCFunction)board_end, METH_O, "Jobs fail with this exception, now and later."},
     {"fail", (PyCFunction)(void (*)(void))board_fail, METH_FASTCALL,
      "fail($self, result, index, exception, /)\n--\n\nA task of a result has failed."},
-    {"hire", (PyCFunction)board_hire, METH_NOARGS, "Take a free slot, or -1."},
-    {"hired", (PyCFunction)(void (*)(void))board_hired, METH_FASTCALL,
+    {"hire", (PyCFunction)fmp_board_hire, METH_NOARGS, "Take a free slot, or -1."},
+    {"hired", (PyCFunction)(void (*)(void))fmp_board_hired, METH_FASTCALL,
      "hired($self, slot, pid, /)\n--\n\nThe slot's worker has been started."},
-    {"vacate", (PyCFunction)board_vacate, METH_O, "The slot's worker is gone."},
-    {"worker_state", (PyCFunction)board_worker_state, METH_O,
+    {"vacate", (PyCFunction)fmp_board_vacate, METH_O, "The slot's worker is gone."},
+    {"worker_state", (PyCFunction)fmp_board_worker_state, METH_O,
      "0: none, 1: starting, 2: ready, 3: leaving, 4: its initializer has raised."},
-    {"bury", (PyCFunction)board_bury, METH_O,
+    {"bury", (PyCFunction)fmp_board_bury, METH_O,
      "(result, index) of what the slot's dead worker held; None; or NotImplemented: ask later."},
     {"tasks_waiting", (PyCFunction)board_tasks_waiting, METH_NOARGS, "Tasks nobody has taken."},
-    {"_enter", (PyCFunction)board_enter, METH_O, "This process is the slot's worker."},
-    {"_ready", (PyCFunction)board_ready, METH_O, "Its initializer has returned."},
+    {"_enter", (PyCFunction)fmp_board_enter, METH_O, "This process is the slot's worker."},
+    {"_ready", (PyCFunction)fmp_board_ready, METH_O, "Its initializer has returned."},
     {"_work", (PyCFunction)(void (*)(void))fmp_pool_work, METH_FASTCALL,
      "_work($self, slot, maxtasks, wrap_exception, /)\n--\n\nThe loop; returns the tasks done."},
     {"_report_start", (PyCFunction)(void (*)(void))fmp_pool_report_start, METH_FASTCALL,

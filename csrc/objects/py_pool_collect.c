@@ -1,10 +1,10 @@
 /* py_pool_collect.c - waiting for a pool's results, and dealing them out; see pool.h.
  *
  * The role of the collector is held only while its holder sleeps; a batch is dealt out without it,
- * because decoding runs any code. Whoever leaves hands the role to a thread that still waits, and a
- * waiter whose handover was missed finds the role free at its tick. Workers that ended are noticed at
- * a tick, or between batches when there is no quiet tick; supervise() then looks after them, in the
- * thread that waits.
+ * because decoding runs any code. Whoever leaves hands the role to a thread that still waits, and
+ * a waiter whose handover was missed finds the role free at its tick. Workers that ended are
+ * noticed at a tick, or between batches when there is no quiet tick; supervise() then looks after
+ * them, in the thread that waits.
  */
 #include "objects/pool.h"
 
@@ -55,7 +55,7 @@ fmp_pool_idle(const FmpBoard *b)
         && !(b->closing && PyDict_GET_SIZE(b->cache) > 0);
 }
 
-/* --- wake-ups between threads ------------------------------------------------------------------- */
+/* --- wake-ups between threads ----------------------------------------------------------------- */
 
 static void
 poke(struct fmp_pool_waiter *w)
@@ -127,7 +127,7 @@ wait_for_turn(FmpBoard *b, struct fmp_pool_waiter *me, int64_t deadline)
     return rc;
 }
 
-/* --- dealing out -------------------------------------------------------------------------------------- */
+/* --- dealing out ------------------------------------------------------------------------------ */
 
 /* The exception that is set, as an object. */
 static PyObject *
@@ -264,7 +264,7 @@ deal_out(FmpBoard *b, struct fmp_buffer *batch)
     return 0;
 }
 
-/* --- collecting ----------------------------------------------------------------------------------------- */
+/* --- collecting ------------------------------------------------------------------------------- */
 
 struct collecting {
     FmpBoard *board;
@@ -342,7 +342,7 @@ take_and_deal(FmpBoard *b, struct fmp_pool_waiter *me, int64_t deadline)
     return rc;
 }
 
-/* --- looking after the workers ---------------------------------------------------------------------------- */
+/* --- looking after the workers ---------------------------------------------------------------- */
 
 /* When results come so fast that no tick passes, somebody must look all the same. */
 static void
@@ -419,7 +419,7 @@ fmp_pool_bury(FmpBoard *b, uint32_t worker, uint32_t *index, bool *later)
     return job;
 }
 
-/* --- waiting -------------------------------------------------------------------------------------------------- */
+/* --- waiting ---------------------------------------------------------------------------------- */
 
 int
 fmp_pool_drain(FmpBoard *b)

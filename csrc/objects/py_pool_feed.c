@@ -1,8 +1,8 @@
 /* py_pool_feed.c - objects to tasks: pickle, gather, put; as much as there is room for.
  *
- * A function that travels by reference is pickled once for its job and lies in each task as bytes;
- * one that carries state is pickled together with each argument, so that it is made anew for each
- * task, as the stdlib does. What cannot be pickled fails its own task only.
+ * A function that travels by name lies in each task as that name; one that carries state is pickled
+ * together with each argument, so that it is made anew for each task, as the stdlib does. What
+ * cannot be pickled fails its own task only.
  *
  * Small tasks are gathered in a stage and put together, but never kept from workers who have
  * nothing to do. Feeding stops when a job's budget of waiting bytes is used up; it is taken up
@@ -26,7 +26,7 @@
 
 static const uint8_t zeros[FMP_UNIT];
 
-/* --- one task as a batch -------------------------------------------------------------------------- */
+/* --- one task as a batch ---------------------------------------------------------------------- */
 
 struct task {
     struct {
@@ -37,7 +37,7 @@ struct task {
     struct fmp_batch batch;
     struct fmp_part *parts; /* `few`, or on the heap */
     struct fmp_part few[5];
-    Py_buffer function;
+    PyObject *name; /* of the function, in bytes, or NULL; the caller's */
 };
 
 static void
@@ -47,9 +47,6 @@ free_task(struct task *t)
         free(t->parts);
     }
     fmp_encoded_free(&t->argument);
-    if (t->function.obj != NULL) {
-        PyBuffer_Release(&t->function);
-    }
 }
 
 /* Puts head and function before the encoded argument, whose own record header is left out. */
@@ -57,7 +54,7 @@ static int
 gather_task(struct task *t)
 {
     const struct fmp_batch *argument = &t->argument.batch;
-    size_t function = (size_t)t->function.len;
+    size_t function = t->name != NULL ? (size_t)PyBytes_GET_SIZE(t->name) : 0;
     size_t padding = fmp_round_up(function, FMP_UNIT) - function;
     uint64_t record;
     memcpy(&record, argument->parts[0].data, sizeof(record));
@@ -71,7 +68,7 @@ gather_task(struct task *t)
         }
     }
     t->parts[0] = (struct fmp_part){&t->begin, sizeof(t->begin)};
-    t->parts[1] = (struct fmp_part){t->function.buf, function};
+    t->parts[1] = (struct fmp_part){t->name != NULL ? PyBytes_AS_STRING(t->name) : NULL, function};
     t->parts[2] = (struct fmp_part){zeros, padding};
     for (unsigned i = 0; i < argument->n_parts; i++) {
         t->parts[3 + i] = argument->parts[i];
@@ -86,32 +83,18 @@ gather_task(struct task *t)
     return 0;
 }
 
-/* Does the function travel as a name alone? */
-static bool
-goes_by_reference(PyObject *function)
-{
-    if (PyCFunction_CheckExact(function)) {
-        PyObject *self = PyCFunction_GET_SELF(function);
-        return self == NULL || PyModule_Check(self);
-    }
-    return PyFunction_Check(function) || Py_IS_TYPE(function, &PyType_Type);
-}
-
-/* Encodes a task; `pickled` is the function by reference, or NULL when it goes with the argument.
- * 0, or -1 with an exception. */
+/* Encodes a task; `name` is the function's, or NULL when it is pickled with the argument. 0, or -1
+ * with an exception. */
 static int
-encode_task(FmpBoard *b, FmpJob *job, struct task *t, PyObject *function, PyObject *pickled,
+encode_task(FmpBoard *b, FmpJob *job, struct task *t, PyObject *function, PyObject *name,
             PyObject *argument, enum fmp_task_mode mode, uint64_t index)
 {
     t->begin.head =
         (struct fmp_task_head){.tag = {.index = (uint32_t)index, .job = job->number}, .mode = mode};
-    t->function = (Py_buffer){0};
+    t->name = name;
     struct fmp_codec *codec = &b->state->codec;
     int rc;
-    if (pickled != NULL) {
-        if (PyObject_GetBuffer(pickled, &t->function, PyBUF_SIMPLE) < 0) {
-            return -1;
-        }
+    if (name != NULL) {
         rc = fmp_encode(codec, &t->argument, argument, NULL, 0);
     }
     else {
@@ -120,9 +103,6 @@ encode_task(FmpBoard *b, FmpJob *job, struct task *t, PyObject *function, PyObje
         Py_XDECREF(both);
     }
     if (rc < 0) {
-        if (t->function.obj != NULL) {
-            PyBuffer_Release(&t->function);
-        }
         return -1;
     }
     if (gather_task(t) < 0) {
@@ -132,7 +112,7 @@ encode_task(FmpBoard *b, FmpJob *job, struct task *t, PyObject *function, PyObje
     return 0;
 }
 
-/* --- putting ------------------------------------------------------------------------------------------ */
+/* --- putting ---------------------------------------------------------------------------------- */
 
 struct putting {
     FmpBoard *board;
@@ -163,8 +143,9 @@ put_batch(FmpBoard *b, const struct fmp_batch *batch)
     return 0;
 }
 
-/* Tasks that were counted and not given out: the exception that is set is their result. An exception
- * that is no Exception (KeyboardInterrupt) is for our caller too. 0, or -1 with an exception. */
+/* Tasks that were counted and not given out: the exception that is set is their result. An
+ * exception that is no Exception (KeyboardInterrupt) is for our caller too. 0, or -1 with an
+ * exception. */
 static int
 fail_tasks(FmpJob *job, uint64_t first, uint32_t items)
 {
@@ -243,15 +224,7 @@ stage_task(struct stage *s, const struct task *t, uint64_t index)
     return 0;
 }
 
-/* --- a call ---------------------------------------------------------------------------------------------- */
-
-/* The pickled function when it goes by reference; NULL with an exception, or without one when it
- * goes with its argument. */
-static PyObject *
-pickle_function(FmpBoard *b, PyObject *function)
-{
-    return goes_by_reference(function) ? fmp_pickle(&b->state->codec, function) : NULL;
-}
+/* --- a call ----------------------------------------------------------------------------------- */
 
 static bool
 is_empty_dict(PyObject *o)
@@ -264,25 +237,25 @@ fmp_feed_call(FmpBoard *b, FmpJob *job, PyObject *function, PyObject *args, PyOb
 {
     bool plain = PyTuple_CheckExact(args) && is_empty_dict(kwargs);
     PyObject *argument = plain ? Py_NewRef(args) : PyTuple_Pack(2, args, kwargs);
-    PyObject *pickled = argument != NULL ? pickle_function(b, function) : NULL;
-    int rc = argument == NULL || (pickled == NULL && PyErr_Occurred()) ? -1 : 0;
+    PyObject *name = fmp_function_to_name(function);
+    int rc = argument != NULL ? 0 : -1;
     struct task t;
     Py_XSETREF(job->function, Py_NewRef(function));
     job->fed = 1;
     if (rc == 0) {
-        rc = encode_task(b, job, &t, function, pickled, argument,
+        rc = encode_task(b, job, &t, function, name, argument,
                          plain ? FMP_TASK_CALL : FMP_TASK_CALL_KW, 0);
     }
     if (rc == 0) {
         rc = put_batch(b, &t.batch);
         free_task(&t);
     }
-    Py_XDECREF(pickled);
+    Py_XDECREF(name);
     Py_XDECREF(argument);
     return rc < 0 ? fail_tasks(job, 0, 1) : 0;
 }
 
-/* --- a map -------------------------------------------------------------------------------------------------- */
+/* --- a map ------------------------------------------------------------------------------------ */
 
 int
 fmp_feed_begin(FmpJob *job, PyObject *function, PyObject *iterable, Py_ssize_t chunk, bool star,
@@ -299,6 +272,7 @@ fmp_feed_begin(FmpJob *job, PyObject *function, PyObject *iterable, Py_ssize_t c
                  || PyTuple_CheckExact(iterable) || PyRange_Check(iterable);
     Py_XSETREF(job->function, Py_NewRef(function));
     Py_XSETREF(f->function, Py_NewRef(function));
+    Py_XSETREF(f->name, fmp_function_to_name(function));
     Py_XSETREF(f->source, source);
     f->chunk = chunk;
     f->star = star;
@@ -386,23 +360,19 @@ feed_argument(struct stage *s, PyObject *argument, Py_ssize_t items)
     struct fmp_feed *f = &job->feed;
     uint64_t index = job->fed++;
     job->fed_items += items;
-    if (f->pickled == NULL && goes_by_reference(f->function)) {
-        f->pickled = fmp_pickle(&b->state->codec, f->function);
-        if (f->pickled == NULL) {
-            return fail_tasks(job, index, 1);
-        }
-    }
     struct task t;
     PyObject *function = Py_NewRef(f->function); /* pickling may end the feed */
-    PyObject *pickled = Py_XNewRef(f->pickled);
-    int rc = encode_task(b, job, &t, function, pickled, argument, mode_of(f), index);
-    Py_DECREF(function);
-    Py_XDECREF(pickled);
-    if (rc < 0) {
-        return fail_tasks(job, index, 1);
+    PyObject *name = Py_XNewRef(f->name);
+    int rc = encode_task(b, job, &t, function, name, argument, mode_of(f), index);
+    if (rc == 0) {
+        rc = stage_task(s, &t, index);
+        free_task(&t);
     }
-    rc = stage_task(s, &t, index);
-    free_task(&t);
+    else {
+        rc = fail_tasks(job, index, 1);
+    }
+    Py_DECREF(function);
+    Py_XDECREF(name);
     return rc;
 }
 
@@ -494,7 +464,7 @@ fmp_feed_cut(FmpJob *job)
     return fail_tasks(job, index, 1);
 }
 
-/* --- waiting for room -------------------------------------------------------------------------------------- */
+/* --- waiting for room ------------------------------------------------------------------------- */
 
 struct room {
     FmpBoard *board;

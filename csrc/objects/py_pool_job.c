@@ -1,9 +1,9 @@
-/* py_pool_job.c - _core.PoolResult and _core.PoolIterator: what apply_async(), map_async() and imap()
- * return.
+/* py_pool_job.c - _core.PoolResult and _core.PoolIterator: what apply_async(), map_async() and
+ * imap() return.
  *
  * fastmp.pool derives its result classes from these and from the stdlib's, whose attributes they
- * answer. An unfinished job lies in its board's cache and keeps its pool alive; a finished one holds
- * neither. See pool.h for the fields.
+ * answer. An unfinished job lies in its board's cache and keeps its pool alive; a finished one
+ * holds neither. See pool.h for the fields.
  */
 #include "objects/pool.h"
 
@@ -14,7 +14,7 @@
 #include "bridge/errors.h"
 #include "platform/clock.h"
 
-/* --- making and ending -------------------------------------------------------------------------- */
+/* --- making and ending ------------------------------------------------------------------------ */
 
 static int
 register_job(FmpJob *self, FmpBoard *b)
@@ -48,7 +48,7 @@ register_job(FmpJob *self, FmpBoard *b)
 static int
 set_callback(PyObject **field, PyObject *given)
 {
-    int yes = PyObject_IsTrue(given);
+    int yes = given != NULL && given != Py_None ? PyObject_IsTrue(given) : 0;
     if (yes > 0) {
         *field = Py_NewRef(given);
     }
@@ -56,51 +56,54 @@ set_callback(PyObject **field, PyObject *given)
 }
 
 static PyObject *
-job_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
+list_of_none(Py_ssize_t length)
 {
-    struct fmp_state *state = fmp_state_of_type(type);
-    PyObject *board, *pool, *callback = Py_None, *error_callback = Py_None;
-    int kind;
-    Py_ssize_t chunksize = 1, length = 0;
-    if (state == NULL
-        || !PyArg_ParseTuple(args, "O!Oi|OOnn:PoolJob", state->pool_board, &board, &pool, &kind,
-                             &callback, &error_callback, &chunksize, &length)) {
+    PyObject *list = PyList_New(length);
+    for (Py_ssize_t i = 0; list != NULL && i < length; i++) {
+        PyList_SET_ITEM(list, i, Py_NewRef(Py_None));
+    }
+    return list;
+}
+
+FmpJob *
+fmp_job_create(FmpBoard *b, const struct fmp_job_plan *plan)
+{
+    if (!PyType_IsSubtype(plan->type, b->state->pool_job)) {
+        PyErr_SetString(PyExc_TypeError, "expected a class of results");
         return NULL;
     }
-    FmpJob *self = (FmpJob *)type->tp_alloc(type, 0);
+    FmpJob *self = (FmpJob *)plan->type->tp_alloc(plan->type, 0);
     if (self == NULL) {
         return NULL;
     }
-    self->kind = (uint8_t)kind;
+    self->kind = (uint8_t)plan->kind;
     self->success = true;
-    self->chunksize = chunksize > 0 ? chunksize : 1;
-    self->length = length;
-    if (kind == FMP_JOB_MAP) {
-        self->value = PyList_New(length);
-        for (Py_ssize_t i = 0; self->value != NULL && i < length; i++) {
-            PyList_SET_ITEM(self->value, i, Py_NewRef(Py_None));
-        }
+    self->chunksize = plan->chunksize > 0 ? plan->chunksize : 1;
+    self->length = plan->length;
+    if (plan->kind == FMP_JOB_MAP) {
+        self->value = list_of_none(plan->length);
     }
-    if ((kind == FMP_JOB_MAP && self->value == NULL) || set_callback(&self->callback, callback) < 0
-        || set_callback(&self->error_callback, error_callback) < 0
-        || (chunksize > 0 && register_job(self, (FmpBoard *)board) < 0)) {
+    if ((plan->kind == FMP_JOB_MAP && self->value == NULL)
+        || set_callback(&self->callback, plan->callback) < 0
+        || set_callback(&self->error_callback, plan->error_callback) < 0
+        || (plan->chunksize > 0 && register_job(self, b) < 0)) {
         Py_DECREF(self);
         return NULL;
     }
-    if (chunksize <= 0) { /* nothing to do, and no callback either, as in the stdlib */
+    if (plan->chunksize > 0) {
+        self->pool = Py_NewRef(plan->pool);
+    }
+    else { /* nothing to do, and no callback either, as in the stdlib */
         self->complete = true;
         self->finished = 1;
     }
-    else {
-        self->pool = Py_NewRef(pool);
-    }
-    return (PyObject *)self;
+    return self;
 }
 
-static int
-job_init(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
+static PyObject *
+job_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
 {
-    return 0; /* before the stdlib's __init__, which is another's */
+    return PyErr_Format(PyExc_TypeError, "%s objects are made by a pool", type->tp_name);
 }
 
 static int
@@ -115,7 +118,7 @@ job_traverse(FmpJob *self, visitproc visit, void *arg)
     Py_VISIT(self->value);
     Py_VISIT(self->feed.source);
     Py_VISIT(self->feed.function);
-    Py_VISIT(self->feed.pickled);
+    Py_VISIT(self->feed.name);
     return fmp_job_visit_windows(self, visit, arg);
 }
 
@@ -133,7 +136,7 @@ job_clear(FmpJob *self)
     Py_CLEAR(self->value);
     Py_CLEAR(self->feed.source);
     Py_CLEAR(self->feed.function);
-    Py_CLEAR(self->feed.pickled);
+    Py_CLEAR(self->feed.name);
     fmp_job_free_windows(self);
     return 0;
 }
@@ -148,7 +151,7 @@ job_dealloc(FmpJob *self)
     Py_DECREF(type);
 }
 
-/* --- waiting ---------------------------------------------------------------------------------------- */
+/* --- waiting ---------------------------------------------------------------------------------- */
 
 static bool
 is_finished(const FmpBoard *Py_UNUSED(b), const FmpJob *job)
@@ -217,13 +220,9 @@ job_wait(FmpJob *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnam
     Py_RETURN_NONE;
 }
 
-static PyObject *
-job_get(FmpJob *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
+PyObject *
+fmp_job_get(FmpJob *self, int64_t deadline)
 {
-    int64_t deadline;
-    if (timeout_argument("get", args, n_args, kwnames, &deadline) < 0) {
-        return NULL;
-    }
     int rc = wait_for_job(self, is_finished, deadline);
     if (rc != FMP_OK) {
         return rc == FMP_TIMEOUT ? raise_timeout() : NULL;
@@ -233,6 +232,16 @@ job_get(FmpJob *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwname
         return NULL;
     }
     return self->success ? Py_NewRef(self->value) : raise_value(self->value);
+}
+
+static PyObject *
+job_get(FmpJob *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
+{
+    int64_t deadline;
+    if (timeout_argument("get", args, n_args, kwnames, &deadline) < 0) {
+        return NULL;
+    }
+    return fmp_job_get(self, deadline);
 }
 
 /* Is it finished, after a look at what has come? -1 with an exception. */
@@ -267,7 +276,7 @@ job_successful(FmpJob *self, PyObject *Py_UNUSED(ignored))
     return finished <= 0 ? NULL : PyBool_FromLong(self->success);
 }
 
-/* --- iterating ------------------------------------------------------------------------------------------ */
+/* --- iterating -------------------------------------------------------------------------------- */
 
 static bool
 has_news(const FmpBoard *Py_UNUSED(b), const FmpJob *job)
@@ -321,7 +330,7 @@ job_iternext(FmpJob *self)
     return next_item(self, FMP_NEVER);
 }
 
-/* --- the stdlib's attributes -------------------------------------------------------------------------------- */
+/* --- the stdlib's attributes ------------------------------------------------------------------ */
 
 static PyObject *
 object_or_none(PyObject *object)
@@ -369,7 +378,7 @@ job_get_length(FmpJob *self, void *Py_UNUSED(closure))
     return known || self->complete ? PyLong_FromUnsignedLongLong(self->fed) : Py_NewRef(Py_None);
 }
 
-/* --- the rest of what fastmp.pool does ------------------------------------------------------------------------ */
+/* --- the rest of what fastmp.pool does -------------------------------------------------------- */
 
 static PyObject *
 job_end(FmpJob *self, PyObject *Py_UNUSED(ignored))
@@ -393,6 +402,7 @@ static PyMemberDef job_members[] = {
     {"_error_callback", T_OBJECT, offsetof(FmpJob, error_callback), READONLY, NULL},
     {"_function", T_OBJECT, offsetof(FmpJob, function), READONLY, "What its tasks call."},
     {"_value", T_OBJECT, offsetof(FmpJob, value), READONLY, "The result, or the exception."},
+    {"_kind", T_UBYTE, offsetof(FmpJob, kind), READONLY, "0 for the result of one call."},
     {"_job", T_UINT, offsetof(FmpJob, number), READONLY, "Its number in pool._cache."},
     {"_chunksize", T_PYSSIZET, offsetof(FmpJob, chunksize), READONLY, "Items for a task."},
     {NULL, 0, 0, 0, NULL},
@@ -413,7 +423,6 @@ static PyMethodDef job_methods[] = {
 static PyType_Slot job_slots[] = {
     {Py_tp_doc, "What a pool has been asked to do."},
     {Py_tp_new, job_new},
-    {Py_tp_init, job_init},
     {Py_tp_dealloc, job_dealloc},
     {Py_tp_traverse, job_traverse},
     {Py_tp_clear, job_clear},
@@ -501,10 +510,9 @@ fmp_add_pool_job(PyObject *module)
     if (state->pool_job == NULL) {
         return -1;
     }
-    PyTypeObject *result = fmp_add_type(module, &result_spec, state->pool_job);
+    state->pool_result = fmp_add_type(module, &result_spec, state->pool_job);
     PyTypeObject *iterator = fmp_add_type(module, &iterator_spec, state->pool_job);
-    int rc = result != NULL && iterator != NULL ? 0 : -1;
-    Py_XDECREF(result);
+    int rc = state->pool_result != NULL && iterator != NULL ? 0 : -1;
     Py_XDECREF(iterator);
     return rc;
 }

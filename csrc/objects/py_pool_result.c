@@ -11,7 +11,7 @@
 
 #define FIRST_ROOM 16
 
-/* --- marks ------------------------------------------------------------------------------------- */
+/* --- marks ------------------------------------------------------------------------------------ */
 
 static bool
 is_marked(const struct fmp_marks *m, uint64_t at)
@@ -58,7 +58,7 @@ fmp_job_pending(const FmpJob *job, uint32_t index, uint64_t *full)
     return *full < job->fed && !is_marked(&job->marks, *full);
 }
 
-/* --- items of imap ------------------------------------------------------------------------------- */
+/* --- items of imap ---------------------------------------------------------------------------- */
 
 /* Steals `value`. */
 static int
@@ -130,7 +130,7 @@ fmp_job_visit_windows(FmpJob *job, visitproc visit, void *arg)
     return 0;
 }
 
-/* --- values -------------------------------------------------------------------------------------- */
+/* --- values ----------------------------------------------------------------------------------- */
 
 /* Puts a chunk's list of results where it belongs in the job's list; steals `chunk`. */
 static int
@@ -198,14 +198,14 @@ fmp_job_set(FmpJob *job, uint32_t index, bool success, PyObject *value)
     return fmp_job_check(job) < 0 ? -1 : rc;
 }
 
-/* --- the end --------------------------------------------------------------------------------------- */
+/* --- the end ---------------------------------------------------------------------------------- */
 
 void
 fmp_job_end_feed(FmpJob *job)
 {
     Py_CLEAR(job->feed.source);
     Py_CLEAR(job->feed.function);
-    Py_CLEAR(job->feed.pickled);
+    Py_CLEAR(job->feed.name);
     FmpBoard *b = job->board;
     if (b != NULL && b->feeds != NULL) {
         for (Py_ssize_t i = PyList_GET_SIZE(b->feeds) - 1; i >= 0; i--) {

@@ -1,12 +1,12 @@
 /* py_pool_worker.c - the loop of a pool's worker: take, decode, call, encode, post.
  *
- * Runs in the worker's process, in C but for the functions that are called. Whatever happens with a
- * task, a result is posted for it: the value, the exception with its traceback as text, or, when the
- * exception ends the worker (SystemExit), that. Only a kill leaves none; then the claim in the
+ * Runs in the worker's process, in C but for the functions that are called. Whatever happens with
+ * a task, a result is posted for it: the value, the exception with its traceback as text, or, when
+ * the exception ends the worker (SystemExit), that. Only a kill leaves none; then the claim in the
  * worker's slot tells the parent what was lost.
  *
- * A function that came by reference is kept for the next task of its job. Everything else of a task
- * is dropped before the next one is waited for.
+ * A function that came by name is kept for the next task of its job. Everything else of a task is
+ * dropped before the next one is waited for.
  */
 #include "objects/pool.h"
 
@@ -29,12 +29,12 @@ struct worker {
     bool leave; /* after this task */
     enum fmp_worker_state last_state;
     struct fmp_spin spin;
-    PyObject *function; /* of job `job`, by reference; or NULL */
+    PyObject *function; /* of job `job`, by name; or NULL */
     uint32_t job;
     PyObject *signal; /* what a signal's handler raised while a result was being posted */
 };
 
-/* --- posting ------------------------------------------------------------------------------------ */
+/* --- posting ---------------------------------------------------------------------------------- */
 
 struct posting {
     struct worker *worker;
@@ -168,7 +168,7 @@ post_result(struct worker *me, struct fmp_result_head *head, PyObject *value)
     return rc;
 }
 
-/* --- running -------------------------------------------------------------------------------------- */
+/* --- running ---------------------------------------------------------------------------------- */
 
 static PyObject *
 call_star(PyObject *function, PyObject *arguments)
@@ -220,13 +220,12 @@ call_task(uint32_t mode, PyObject *function, PyObject *argument)
     }
 }
 
-/* The function of a task that carries it by reference. Borrowed from `me`. */
+/* The function of a task that carries its name. Borrowed from `me`. */
 static PyObject *
-function_of(struct worker *me, const struct fmp_task_head *head, const uint8_t *pickled)
+function_of(struct worker *me, const struct fmp_task_head *head, const uint8_t *name)
 {
     if (me->function == NULL || me->job != head->tag.job) {
-        Py_XSETREF(me->function, fmp_decode(&me->board->state->codec, FMP_REC_PICKLE, pickled,
-                                            head->function, NULL));
+        Py_XSETREF(me->function, fmp_function_from_name((const char *)name, head->function));
         me->job = head->tag.job;
     }
     return me->function;
@@ -297,7 +296,7 @@ run_task(struct worker *me, struct fmp_buffer *taken)
     return rc;
 }
 
-/* --- the loop ---------------------------------------------------------------------------------------- */
+/* --- the loop --------------------------------------------------------------------------------- */
 
 struct taking {
     struct worker *worker;
@@ -367,20 +366,6 @@ take_and_run(struct worker *me)
     }
 }
 
-static int
-slot_argument(FmpBoard *self, PyObject *number, uint32_t *slot)
-{
-    unsigned long value = PyLong_AsUnsignedLong(number);
-    if (value >= self->board.shm->n_workers) {
-        if (!PyErr_Occurred()) {
-            PyErr_SetString(PyExc_IndexError, "no such worker");
-        }
-        return -1;
-    }
-    *slot = (uint32_t)value;
-    return 0;
-}
-
 PyObject *
 fmp_pool_work(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args)
 {
@@ -389,7 +374,7 @@ fmp_pool_work(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args)
         PyErr_SetString(PyExc_TypeError, "_work(slot, maxtasks, wrap_exception)");
         return NULL;
     }
-    if (slot_argument(self, args[0], &me.slot) < 0) {
+    if (fmp_pool_slot_argument(self, args[0], &me.slot) < 0) {
         return NULL;
     }
     if (args[1] != Py_None) {
@@ -418,7 +403,7 @@ fmp_pool_report_start(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args)
         PyErr_SetString(PyExc_TypeError, "_report_start(slot, exception)");
         return NULL;
     }
-    if (slot_argument(self, args[0], &me.slot) < 0) {
+    if (fmp_pool_slot_argument(self, args[0], &me.slot) < 0) {
         return NULL;
     }
     struct fmp_result_head head = {.status = FMP_RESULT_START_FAILED, .leaving = 1};
