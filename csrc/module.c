@@ -91,6 +91,7 @@ core_traverse(PyObject *module, visitproc visit, void *arg)
     struct fmp_state *state = fmp_state_of(module);
     Py_VISIT(state->queue_empty);
     Py_VISIT(state->queue_full);
+    Py_VISIT(state->connection);
     Py_VISIT(state->array_iterator);
     Py_VISIT(state->pool_board);
     Py_VISIT(state->pool_job);
@@ -104,6 +105,7 @@ core_clear(PyObject *module)
     struct fmp_state *state = fmp_state_of(module);
     Py_CLEAR(state->queue_empty);
     Py_CLEAR(state->queue_full);
+    Py_CLEAR(state->connection);
     Py_CLEAR(state->array_iterator);
     Py_CLEAR(state->pool_board);
     Py_CLEAR(state->pool_job);

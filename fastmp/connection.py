@@ -6,8 +6,6 @@ messages go through shared memory.  A ``Connection`` made from a descriptor, by 
 """
 
 import io
-import selectors
-import time
 
 from . import _core, _std
 from ._handles import for_child
@@ -134,26 +132,7 @@ def wait(object_list, timeout=None):
 
     Returns list of those objects in object_list which are ready/readable.
     """
-    with _original._WaitSelector() as selector:
-        for obj in object_list:
-            selector.register(obj, selectors.EVENT_READ)
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while True:
-            ready = [key.fileobj for key, _ in selector.select(timeout) if _is_ready(key.fileobj)]
-            if ready:
-                return ready
-            if deadline is not None:
-                timeout = deadline - time.monotonic()
-                if timeout < 0:
-                    return ready
-
-
-def _is_ready(obj):
-    """Whether an object whose descriptor is readable has something to read.
-
-    The bell of a pipe whose writer was killed may ring over nothing; ``poll()`` then silences it.
-    """
-    return not isinstance(obj, _PipeEnd) or not obj.readable or obj.poll()
+    return _core.wait(object_list, timeout)
 
 
 _std.inherit(globals())

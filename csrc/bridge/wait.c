@@ -91,7 +91,7 @@ sleep_and_try(const struct fmp_waiter *waiter, struct fmp_wait *w, int64_t deadl
             return FMP_TIMEOUT;
         }
         /* With a lock busy the try itself has waited, as long as a tick. */
-        bool lock_was_busy = w->word == NULL && w->fd < 0;
+        bool lock_was_busy = fmp_wait_is_on_lock(w);
         rc = lock_was_busy ? FMP_TIMEOUT : fmp_wait_sleep(w, ns);
         if (rc == FMP_TIMEOUT) {
             ticks++;
@@ -123,7 +123,7 @@ fmp_wait_for(const struct fmp_waiter *waiter)
     if (rc != FMP_AGAIN) {
         return rc;
     }
-    bool lock_was_busy = w.word == NULL && w.fd < 0;
+    bool lock_was_busy = fmp_wait_is_on_lock(&w);
     int64_t deadline = waiter->deadline;
     if (deadline == 0) {
         if (!lock_was_busy) {
@@ -151,7 +151,7 @@ fmp_run_unlocked(fmp_try_fn try_once, void *arg)
     for (;;) {
         w.budget_ns = FMP_TICK_NS;
         rc = try_once(arg, &w);
-        bool lock_was_busy = rc == FMP_AGAIN && w.word == NULL && w.fd < 0;
+        bool lock_was_busy = rc == FMP_AGAIN && fmp_wait_is_on_lock(&w);
         if (!lock_was_busy) {
             break;
         }

@@ -235,7 +235,7 @@ static int
 may_wait(struct fmp_pipe *p)
 {
     int rc = look_for_peer(p);
-    if (rc == FMP_OK && fmp_fd_nonblocking(p->fd)) {
+    if (rc == FMP_OK && p->exposed && fmp_fd_nonblocking(p->fd)) {
         rc = -EAGAIN;
     }
     return rc == FMP_OK ? FMP_AGAIN : rc;
@@ -432,7 +432,7 @@ fmp_pipe_receive(struct fmp_pipe *p, struct fmp_pipe_call *call, struct fmp_buff
         }
         if (!call->slept && !call->at_once) {
             call->slept = true;
-            call->nonblocking = fmp_fd_nonblocking(p->fd);
+            call->nonblocking = p->exposed && fmp_fd_nonblocking(p->fd);
             if (!call->nonblocking) {
                 fmp_wait_on_fd(w, p->fd, FMP_POLL_IN);
                 return FMP_AGAIN;

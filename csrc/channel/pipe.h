@@ -26,11 +26,12 @@ struct fmp_pipe {
     int fd;
     struct fmp_ring *in;
     struct fmp_ring *out;
+    bool exposed;   /* the descriptor was shown to others, who may make it non-blocking */
     fmp_a32 closed; /* by fmp_pipe_hang_up() */
     fmp_a32 reset;  /* the kernel has said ECONNRESET, and nobody was told yet */
-    uint32_t
-        closes_seen;   /* under out's tail_lock: CLOSES of out when the peer was last looked at */
-    int64_t peer_seen; /* under out's tail_lock: when that was */
+    /* When the peer was last looked at, and out's CLOSES then; under out's tail_lock. */
+    int64_t peer_seen;
+    uint32_t closes_seen;
 };
 
 /* One call of receive or poll, over all its tries; zeroed by the caller but for at_once. */

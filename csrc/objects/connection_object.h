@@ -53,6 +53,9 @@ int fmp_connection_put(FmpConnection *self, const struct fmp_batch *batch);
  * the descriptor itself; FMP_PYERR: exception. */
 int fmp_connection_take(FmpConnection *self, struct fmp_buffer *taken);
 
+/* Whether something can be received before the deadline: FMP_OK, FMP_TIMEOUT, or another result. */
+int fmp_connection_poll(FmpConnection *self, int64_t deadline);
+
 /* py_connection_wire.c: the stdlib's format on the descriptor itself. Sends: 0 or -1. Receives: a
  * bytes object; NULL with an exception, or without one when the length, which has been read then,
  * is above `longest`. */
@@ -68,5 +71,9 @@ PyObject *fmp_connection_recv_bytes(FmpConnection *self, PyObject *const *args, 
                                     PyObject *kwnames);
 PyObject *fmp_connection_recv_bytes_into(FmpConnection *self, PyObject *const *args,
                                          Py_ssize_t n_args, PyObject *kwnames);
+
+/* py_wait.c */
+PyObject *fmp_connection_wait(PyObject *module, PyObject *const *args, Py_ssize_t n_args,
+                              PyObject *kwnames);
 
 #endif

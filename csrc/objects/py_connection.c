@@ -284,13 +284,16 @@ try_poll(void *arg, struct fmp_wait *w)
     return fmp_pipe_poll(r->pipe, &r->call, w);
 }
 
-static int
-poll_pipe(FmpConnection *self, int64_t deadline)
+int
+fmp_connection_poll(FmpConnection *self, int64_t deadline)
 {
     struct receiving r = {.pipe = &self->pipe, .call.at_once = deadline == 0};
     struct fmp_waiter waiter = {
         .try_once = try_poll, .arg = &r, .spin = &self->receive_spin, .deadline = deadline};
-    return fmp_wait_for(&waiter);
+    fmp_connection_enter(self);
+    int rc = self->pipe.in != NULL ? fmp_wait_for(&waiter) : fmp_wire_poll(self, deadline);
+    fmp_connection_leave(self);
+    return rc;
 }
 
 static PyObject *
@@ -304,9 +307,7 @@ connection_poll(FmpConnection *self, PyObject *const *args, Py_ssize_t n_args, P
         || (timeout != NULL && fmp_deadline(NULL, timeout, &deadline) < 0)) {
         return NULL;
     }
-    fmp_connection_enter(self);
-    int rc = self->pipe.in != NULL ? poll_pipe(self, deadline) : fmp_wire_poll(self, deadline);
-    fmp_connection_leave(self);
+    int rc = fmp_connection_poll(self, deadline);
     if (rc != FMP_OK && rc != FMP_TIMEOUT) {
         return fmp_connection_raise(self, rc, "poll a connection");
     }
@@ -318,7 +319,11 @@ connection_poll(FmpConnection *self, PyObject *const *args, Py_ssize_t n_args, P
 static PyObject *
 connection_fileno(FmpConnection *self, PyObject *Py_UNUSED(ignored))
 {
-    return check_open(self) < 0 ? NULL : PyLong_FromLong(self->pipe.fd);
+    if (check_open(self) < 0) {
+        return NULL;
+    }
+    self->pipe.exposed = true;
+    return PyLong_FromLong(self->pipe.fd);
 }
 
 static PyObject *
@@ -334,6 +339,7 @@ get_handle(FmpConnection *self, void *Py_UNUSED(closure))
     if (!self->open) {
         Py_RETURN_NONE;
     }
+    self->pipe.exposed = true;
     return PyLong_FromLong(self->pipe.fd);
 }
 
@@ -574,10 +580,17 @@ static PyType_Spec connection_spec = {
     .slots = connection_slots,
 };
 
+static PyMethodDef connection_functions[] = {
+    {"wait", (PyCFunction)(void (*)(void))fmp_connection_wait, METH_FASTCALL | METH_KEYWORDS,
+     "wait($module, object_list, timeout=None)\n--\n\n"
+     "Those of the objects that are ready, once one is; [] when none is within `timeout` seconds."},
+    {NULL, NULL, 0, NULL},
+};
+
 int
 fmp_add_connection(PyObject *module)
 {
     PyTypeObject *type = fmp_add_type(module, &connection_spec, NULL);
-    Py_XDECREF(type);
-    return type != NULL ? 0 : -1;
+    fmp_state_of(module)->connection = type;
+    return type != NULL ? PyModule_AddFunctions(module, connection_functions) : -1;
 }

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stddef.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -38,6 +39,19 @@ fmp_poll_now(int fd, short events)
         return -errno;
     }
     return p.revents & POLLNVAL ? -EBADF : p.revents;
+}
+
+_Static_assert(sizeof(struct fmp_polled) == sizeof(struct pollfd)
+                   && offsetof(struct fmp_polled, events) == offsetof(struct pollfd, events)
+                   && offsetof(struct fmp_polled, revents) == offsetof(struct pollfd, revents),
+               "poll.h repeats <poll.h>");
+
+int
+fmp_poll_many(struct fmp_polled *all, unsigned n, int64_t ns)
+{
+    struct timespec limit = fmp_timespec(ns);
+    int ready = ppoll((struct pollfd *)all, n, &limit, NULL);
+    return ready > 0 ? FMP_OK : ready == 0 ? FMP_TIMEOUT : -errno;
 }
 
 int

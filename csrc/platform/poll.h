@@ -15,6 +15,17 @@ int fmp_poll_one(int fd, short events, int64_t ns);
 /* What holds right now, as poll's revents: 0 for nothing, or -errno. */
 int fmp_poll_now(int fd, short events);
 
+/* One of many: poll's own struct. */
+struct fmp_polled {
+    int fd;
+    short events;
+    short revents; /* out; 0: nothing */
+};
+
+/* Waits until something holds for one of them (a closed descriptor too), at most `ns`. FMP_OK,
+ * FMP_TIMEOUT, or -errno. */
+int fmp_poll_many(struct fmp_polled *all, unsigned n, int64_t ns);
+
 /* A non-blocking, close-on-exec eventfd, or -errno. */
 int fmp_eventfd_create(void);
 void fmp_eventfd_signal(int fd);

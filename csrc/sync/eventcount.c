@@ -7,13 +7,15 @@
 
 #include "base/status.h"
 #include "platform/futex.h"
-#include "platform/poll.h"
 
 int
 fmp_wait_sleep(const struct fmp_wait *w, int64_t ns)
 {
     if (w->fd >= 0) {
         return fmp_poll_one(w->fd, w->events, ns);
+    }
+    if (w->many != 0) {
+        return fmp_poll_many(w->many, w->n_many, ns);
     }
     if (w->word == 0) {
         return FMP_OK;

@@ -11,9 +11,11 @@
 #ifndef FMP_SYNC_EVENTCOUNT_H
 #define FMP_SYNC_EVENTCOUNT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/atomics.h"
+#include "platform/poll.h"
 
 /* The tick. A build with FMP_NO_TICK sleeps for an hour instead, so that tests see lost wake-ups
  * which the tick would mend. */
@@ -32,6 +34,8 @@ struct fmp_wait {
     fmp_a32 *sleepers;
     int fd; /* out: >= 0: sleep in poll(fd) for `events` instead of on a word */
     short events;
+    struct fmp_polled *many; /* out: not NULL: sleep in poll() for any of these instead */
+    unsigned n_many;
 };
 
 static inline void
@@ -41,6 +45,7 @@ fmp_wait_on_word(struct fmp_wait *w, fmp_a32 *word, uint32_t seen, fmp_a32 *slee
     w->seen = seen;
     w->sleepers = sleepers;
     w->fd = -1;
+    w->many = 0;
 }
 
 /* An internal lock was busy: just try again, there is nothing to sleep on. */
@@ -49,6 +54,13 @@ fmp_wait_on_lock(struct fmp_wait *w)
 {
     w->word = 0;
     w->fd = -1;
+    w->many = 0;
+}
+
+static inline bool
+fmp_wait_is_on_lock(const struct fmp_wait *w)
+{
+    return w->word == 0 && w->fd < 0 && w->many == 0;
 }
 
 static inline void
@@ -57,6 +69,16 @@ fmp_wait_on_fd(struct fmp_wait *w, int fd, short events)
     w->word = 0;
     w->fd = fd;
     w->events = events;
+    w->many = 0;
+}
+
+static inline void
+fmp_wait_on_many(struct fmp_wait *w, struct fmp_polled *many, unsigned n)
+{
+    w->word = 0;
+    w->fd = -1;
+    w->many = many;
+    w->n_many = n;
 }
 
 /* Sleeps once, at most `ns`. FMP_OK, FMP_TIMEOUT, or -EINTR. */
