@@ -102,7 +102,7 @@ _plain_hooks: tuple = ()
 def prepare():
     """Make, before the fork, what the child is going to need."""
     global _stdin, _plain_hooks
-    if _stdin is None or _stdin is sys.stdin:
+    if _stdin is None:
         _stdin = io.TextIOWrapper(io.BufferedReader(_Nothing()), encoding="utf-8")
         _stdin.mode = "r"  # as open() does
     if not _plain_hooks:
@@ -135,6 +135,7 @@ def run(process_obj, parent_sentinel):
 
 def _run_known(self, parent_sentinel):
     """BaseProcess._bootstrap(), step by step."""
+    global _stdin
     try:
         method = self._start_method
         if method is not None:
@@ -145,7 +146,7 @@ def _run_known(self, parent_sentinel):
         process._children = set()
         stdin = sys.stdin
         if stdin is not None:
-            sys.stdin = _stdin
+            sys.stdin, _stdin = _stdin, None
             try:
                 stdin.close()
             except (OSError, ValueError):

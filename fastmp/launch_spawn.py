@@ -1,12 +1,14 @@
 """Starts a process by running a fresh interpreter.
 
-What the child is given, and how, is the stdlib's; in the parent a pidfd takes the place of the pipe
-whose end the child holds, and any child of the child with it.
+The command line and what the child is sent are the stdlib's.  In the parent a pidfd takes the place
+of the pipe whose end the child holds, and any child of the child with it; and the pipe to the child
+has no reader but the child, so that a child that dies early cannot leave the parent writing.
 """
 
+import io
 import os
 
-from . import _core, _std
+from . import _core, _std, reduction, resource_tracker, spawn, util
 
 __all__ = ["Popen"]
 
@@ -15,17 +17,54 @@ class Popen(_core.Popen, _std.popen_spawn_posix.Popen):
     """The handle on a spawned process."""
 
     def _launch(self, process_obj):
+        tracker_fd = resource_tracker.getfd()
+        self._fds.append(tracker_fd)
+        data = self._pickle(process_obj)
+        ours, theirs = [], []
         try:
-            super()._launch(process_obj)
-            pidfd = _core.pidfd_open(self.pid)
-            if pidfd is not None:
-                try:
-                    os.dup2(pidfd, self.sentinel, inheritable=False)
-                finally:
-                    os.close(pidfd)
-                self.pidfd = self.sentinel
-        except BaseException:
-            if self.pid:  # a child that did not get all it needs
-                self.kill()
-                self.wait()
+            self._open_pipe(ours, theirs)
+            self._open_pipe(theirs, ours)
+            (sentinel, to_child), (held_by_child, from_parent) = ours, theirs
+            command = spawn.get_command_line(tracker_fd=tracker_fd, pipe_handle=from_parent)
+            self._fds += [from_parent, held_by_child]
+            self.pid = util.spawnv_passfds(spawn.get_executable(), command, self._fds)
+            self.sentinel = sentinel
+        finally:
+            self.finalizer = util.Finalize(self, util.close_fds, ours)
+            util.close_fds(*theirs)
+        try:
+            self._use_pidfd()
+            with open(to_child, "wb", closefd=False) as file:
+                file.write(data)
+        except BrokenPipeError:
+            pass  # it has ended already, and join() will tell how
+        except BaseException:  # a child that has not got all it needs
+            self.kill()
+            self.wait()
             raise
+
+    def _pickle(self, process_obj):
+        file = io.BytesIO()
+        _std.context.set_spawning_popen(self)
+        try:
+            reduction.dump(spawn.get_preparation_data(process_obj._name), file)
+            reduction.dump(process_obj, file)
+        finally:
+            _std.context.set_spawning_popen(None)
+        return file.getbuffer()
+
+    @staticmethod
+    def _open_pipe(readers, writers):
+        r, w = os.pipe()
+        readers.append(r)
+        writers.append(w)
+
+    def _use_pidfd(self):
+        pidfd = _core.pidfd_open(self.pid)
+        if pidfd is None:
+            return
+        try:
+            os.dup2(pidfd, self.sentinel, inheritable=False)
+        finally:
+            os.close(pidfd)
+        self.pidfd = self.sentinel

@@ -340,6 +340,10 @@ def test_the_childs_standard_input(same):
             p = mp.get_context("fork").Process(target=say, args=("after a close",))
             p.start()
             p.join()
+            sys.stdin = io.StringIO("yet another")
+            p = mp.get_context("fork").Process(target=lambda: say([sys.stdin.read()]))
+            p.start()
+            p.join()
 
         if __name__ == "__main__":
             for stdin in sys.stdin, io.StringIO("some text"):

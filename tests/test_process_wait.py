@@ -6,12 +6,14 @@ import os
 import select
 import signal
 import socket
+import sys
 import threading
 import time
 
 import pytest
 
 import fastmp
+from fastmp import resource_tracker, spawn
 from tests.support import process_targets as targets
 from tests.support import procs
 from tests.test_process import run_script
@@ -280,6 +282,26 @@ def test_a_process_that_cannot_be_pickled_leaves_nothing(ctx, start_method):
             ctx.Process(target=targets.nothing, args=(lambda: None,)).start()
     assert open_fds() == before
     assert fastmp.active_children() == []
+
+
+@pytest.mark.parametrize("size", [10, 10**6])
+def test_a_spawned_child_that_never_reads(size):
+    """The executable ends at once: start() returns, whatever there was to send, and so does join().
+
+    (With much to send the stdlib waits for ever: it holds the reading end itself.)
+    """
+    before = open_fds()
+    ctx = fastmp.get_context("spawn")
+    spawn.set_executable("/bin/false")
+    try:
+        p = ctx.Process(target=targets.nothing, args=(b"x" * size,))
+        p.start()
+    finally:
+        spawn.set_executable(sys.executable)
+    p.join()
+    assert p.exitcode == 1
+    p.close()
+    assert open_fds().keys() - before.keys() <= {str(resource_tracker._resource_tracker._fd)}
 
 
 @pytest.mark.parametrize("free", range(5))
