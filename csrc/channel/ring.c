@@ -223,27 +223,43 @@ map_view(struct fmp_ring *r, struct fmp_ring_view *v, uint64_t capacity)
     return FMP_OK;
 }
 
-/* The part of `v` that covers the ring as it is now. A capacity beyond the view may lie behind a
- * file that grew since: map_view checks. One within the view was checked when it was mapped, but
- * for memory between the file's end and the view's, which only a damaged capacity reaches. */
-static int
-cover(struct fmp_ring *r, struct fmp_ring_view *v, uint64_t *capacity)
-{
-    *capacity = atomic_load_explicit(&r->shm->capacity, memory_order_relaxed);
-    if (!valid_capacity(*capacity)) {
-        return FMP_CORRUPT;
-    }
-    return map_view(r, v, *capacity);
-}
-
-/* --- locks ----------------------------------------------------------------------------------- */
-
 static void
 wake_everybody(struct fmp_ring *r)
 {
     fmp_wake(fmp_low_half(&r->shm->tail), &r->shm->takers, INT_MAX);
     fmp_wake(fmp_low_half(&r->shm->head), &r->shm->putters, INT_MAX);
 }
+
+/* The part of `v` that covers the ring as it is now. A capacity beyond the view may lie behind a
+ * file that grew since: map_view checks. One within the view was checked when it was mapped, but
+ * for memory between the file's end and the view's, which only a damaged capacity reaches. */
+static int
+cover(struct fmp_ring *r, struct fmp_ring_view *v, struct fmp_ring_view *other,
+      struct fmp_mutex_shm *others_lock, uint64_t *capacity)
+{
+    *capacity = atomic_load_explicit(&r->shm->capacity, memory_order_relaxed);
+    if (!valid_capacity(*capacity)) {
+        return FMP_CORRUPT;
+    }
+    int rc = map_view(r, v, *capacity);
+    if (rc != -ENOMEM) {
+        return rc;
+    }
+    /* RLIMIT_AS: let go of the other side's view until it is needed again. Its lock is only tried,
+     * as this may be against the usual order. */
+    int locked = fmp_mutex_lock(others_lock, 0);
+    if (locked == FMP_OK || locked == FMP_OWNER_DIED) {
+        unmap_view(other);
+        fmp_mutex_unlock(others_lock);
+        if (locked == FMP_OWNER_DIED) {
+            wake_everybody(r);
+        }
+        rc = map_view(r, v, *capacity);
+    }
+    return rc;
+}
+
+/* --- locks ----------------------------------------------------------------------------------- */
 
 static int
 lock_side(struct fmp_ring *r, struct fmp_mutex_shm *lock, struct fmp_wait *w)
@@ -354,6 +370,10 @@ grow_locked(struct fmp_ring *r, uint64_t old, uint64_t new)
     if (rc == FMP_OK) {
         rc = map_view(r, &r->put, new);
     }
+    if (rc == -ENOMEM) { /* RLIMIT_AS: do without the other view, until it is needed again */
+        unmap_view(&r->take);
+        rc = map_view(r, &r->put, new);
+    }
     if (rc == FMP_OK) {
         move_live(r->put.units, units_of(atomic_load(&r->shm->head)),
                   units_of(atomic_load(&r->shm->tail)), old, new);
@@ -445,7 +465,7 @@ fmp_ring_write(struct fmp_ring *r, const struct fmp_batch *batch, struct fmp_wai
 {
     struct fmp_ring_shm *shm = r->shm;
     uint64_t capacity, used;
-    int rc = cover(r, &r->put, &capacity);
+    int rc = cover(r, &r->put, &r->take, &r->shm->head_lock, &capacity);
     if (rc != FMP_OK) {
         return rc;
     }
@@ -468,7 +488,7 @@ fmp_ring_write(struct fmp_ring *r, const struct fmp_batch *batch, struct fmp_wai
         }
         rc = grow(r, used + units, w);
         if (rc == FMP_OK) {
-            rc = cover(r, &r->put, &capacity);
+            rc = cover(r, &r->put, &r->take, &r->shm->head_lock, &capacity);
         }
         if (rc != FMP_OK) {
             return rc;
@@ -541,7 +561,7 @@ fmp_ring_read(struct fmp_ring *r, uint32_t max_items, struct fmp_buffer *out, st
         return FMP_AGAIN;
     }
     uint64_t capacity, span;
-    int rc = cover(r, &r->take, &capacity);
+    int rc = cover(r, &r->take, &r->put, &r->shm->tail_lock, &capacity);
     if (rc == FMP_OK) {
         rc = measure(r->take.units, capacity, head, tail, max_items, &span, items);
     }
