@@ -553,6 +553,11 @@ def test_close():
     ):
         with pytest.raises(ValueError, match="is closed"):
             call()
+    with pytest.raises(OSError, match="is closed"):
+        q.empty()
+    unused = fastmp.Queue()
+    unused.close()
+    assert unused.empty()
     s = fastmp.SimpleQueue()
     assert not s._reader.closed
     s.close()

@@ -38,6 +38,7 @@ fmp_queue_put_batch(FmpQueue *self, const struct fmp_batch *batch, int64_t deadl
     struct fmp_waiter waiter = {.try_once = try_put, .arg = &p, .deadline = deadline};
     int rc = fmp_wait_for(&waiter);
     if (rc == FMP_OK) {
+        self->used = true;
         return 0;
     }
     if (rc == FMP_TIMEOUT) {
@@ -225,6 +226,10 @@ queue_qsize(FmpQueue *self, PyObject *Py_UNUSED(ignored))
 static PyObject *
 queue_empty(FmpQueue *self, PyObject *Py_UNUSED(ignored))
 {
+    if (self->closed && self->used) {
+        PyErr_SetString(PyExc_OSError, "handle is closed");
+        return NULL;
+    }
     return PyBool_FromLong(fmp_ring_count(&self->mailbox.ring) == 0);
 }
 

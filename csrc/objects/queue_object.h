@@ -25,6 +25,8 @@ typedef struct {
     struct fmp_spin spin;
     struct fmp_stash stash;
     bool closed; /* by close(): this process is done with it */
+    bool
+        used; /* by put(): then a closed queue does not tell whether it is empty, as the stdlib's */
     bool strict; /* put() raises what pickling raises */
 } FmpQueue;
 
