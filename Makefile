@@ -8,7 +8,7 @@ JOBS ?= $(shell nproc)
 T ?=
 ARGS ?=
 
-.PHONY: help setup build debug sanitize test ctest lint format bench docs demo clean
+.PHONY: help setup build debug sanitize notick test ctest lint format bench docs demo clean
 
 help: ## this list
 	@echo "make <task> [PY=3.10|3.11|3.12|3.13]"
@@ -31,8 +31,11 @@ ctest: ## C tests of base-channel without Python: plain, without ticks, under AS
 	@$(MAKE) --no-print-directory -j$(JOBS) -f tests/c/Makefile VARIANT=notick
 	@$(MAKE) --no-print-directory -j$(JOBS) -f tests/c/Makefile VARIANT=asan
 
-sanitize: setup ## builds with ASan and UBSan apart from the tree, runs a smoke part of the tests
-	@tools/sanitize $(PYTHON) $(T) $(ARGS)
+sanitize: setup ## a core with ASan and UBSan, apart from the tree, and most tests on it
+	@tools/variant sanitize $(PYTHON) $(T) $(ARGS)
+
+notick: setup ## the same for a core whose sleeps have no ticks: no lost wake-up can hide
+	@tools/variant notick $(PYTHON) $(T) $(ARGS)
 
 lint: build ## ruff, mypy, clang-format, cppcheck
 	@tools/lint

@@ -4,6 +4,7 @@ Switches, each an environment variable set to 1:
 
 * ``FASTMP_DEBUG``: ``-O0 -g`` and the consistency checks (``FMP_DEBUG``);
 * ``FASTMP_SANITIZE``: AddressSanitizer and UBSan on top of the debug build;
+* ``FASTMP_NO_TICK``: sleeps have no ticks, so that a lost wake-up shows as a hang (tests);
 * ``FASTMP_WERROR``: warnings are errors (CI).
 
 ``CC=clang`` chooses the compiler. Files are compiled on all cores, and only those that changed:
@@ -28,6 +29,8 @@ def variant():
     """The name of the build that the switches ask for; each has its own folder of objects."""
     if switch("FASTMP_SANITIZE"):
         return "sanitize"
+    if switch("FASTMP_NO_TICK"):
+        return "notick"
     return "debug" if switch("FASTMP_DEBUG") else "release"
 
 
@@ -40,6 +43,8 @@ def compile_options():
         # Python's own flags bring NDEBUG; the checks of a debug build must not vanish with it.
         compile_args += ["-O0", "-g", "-UNDEBUG"]
         macros.append(("FMP_DEBUG", "1"))
+    if variant() == "notick":
+        macros.append(("FMP_NO_TICK", "1"))
     if variant() == "sanitize":
         sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
         compile_args += [*sanitizers, "-fno-omit-frame-pointer"]

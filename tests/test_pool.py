@@ -439,7 +439,7 @@ def test_a_pool_that_is_forgotten_warns():
     workers = pool._pool
     with pytest.warns(ResourceWarning, match="unclosed running multiprocessing pool"):
         del pool
-    assert [p.exitcode for p in workers] == [-15]
+    assert workers[0].exitcode in (-15, 0)  # killed, or it saw that the pool has stopped
 
 
 def test_a_result_keeps_its_pool():
