@@ -206,14 +206,17 @@ def _read_a_share(conn, out, selects):
     out.put((None, got))
 
 
-def test_processes_share_an_end(ctx):
+@pytest.mark.parametrize("size", [0, 100_000])
+def test_processes_share_an_end(ctx, size):
+    """Large messages too, which are received in two steps."""
     a, b = ctx.Pipe()
     out = ctx.SimpleQueue()
-    processes = [ctx.Process(target=_read_a_share, args=(b, out, False)) for _ in range(2)]
+    count = 300 if size else 1000
+    processes = [ctx.Process(target=_read_a_share, args=(b, out, False)) for _ in range(3)]
     for p in processes:
         p.start()
-    for i in range(1000):
-        a.send(i)
+    for i in range(count):
+        a.send(b"%d." % i + bytes(size))
         if i % 50 == 0:
             time.sleep(0.001)
     for _ in processes:
@@ -221,7 +224,9 @@ def test_processes_share_an_end(ctx):
     results = [out.get() for _ in processes]
     for p in processes:
         p.join()
-    assert sorted(results[0][1] + results[1][1]) == list(range(1000))
+    messages = [m for _, got in results for m in got]
+    assert all(m.endswith(b"." + bytes(size)) for m in messages)
+    assert sorted(int(m.partition(b".")[0]) for m in messages) == list(range(count))
     a.close()
     b.close()
 

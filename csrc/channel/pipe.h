@@ -19,6 +19,9 @@
 /* A result besides enum fmp_status: there are bytes in the socket that no fastmp process rang.
  * Somebody wrote to the descriptor itself. */
 #define FMP_PIPE_FOREIGN 100
+/* Another: the next record is one that fmp_pipe_call's `direct` asks for. */
+#define FMP_PIPE_DIRECT 101
+#define FMP_PIPE_DIRECT_SIZE (16 * 1024) /* smaller ones are not worth a second look */
 
 /* This process's handle of an end. `in` or `out` is NULL when the end does not read or write; both
  * are for a descriptor that is no fastmp pipe. */
@@ -34,9 +37,14 @@ struct fmp_pipe {
     uint32_t closes_seen;
 };
 
-/* One call of receive or poll, over all its tries; zeroed by the caller but for at_once. */
+/* One call of receive or poll, over all its tries; zeroed by the caller but for the first fields,
+ * which it sets. */
 struct fmp_pipe_call {
-    bool at_once;     /* will not wait: look at the socket at the first try */
+    bool at_once;    /* will not wait: look at the socket at the first try */
+    uint32_t direct; /* 1 << kind: such records, if large, are not copied to the buffer, but their
+                         header to `header`: FMP_PIPE_DIRECT */
+    void *into;      /* after FMP_PIPE_DIRECT: where that payload shall be copied */
+    uint64_t header;
     bool nonblocking; /* found out: the descriptor is, so a receive fails instead of waiting */
     bool slept;
     bool spinning;   /* registered as a spinner: fmp_pipe_finish() must follow */

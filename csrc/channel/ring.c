@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/check.h"
@@ -23,38 +22,6 @@
 #define LARGEST_CAPACITY (UINT64_C(1) << 31) /* units: positions are modulo 2^32 */
 #define SMALLEST_VIEW UINT64_C(8192)         /* units mapped at least: growth seldom remaps */
 #define READ_AT_A_TIME (256 * 1024)          /* bytes after which a bulk read stops */
-
-/* --- buffers ------------------------------------------------------------------------------ */
-
-void
-fmp_buffer_init(struct fmp_buffer *b, void *stack, size_t room)
-{
-    *b = (struct fmp_buffer){.data = stack, .room = room};
-}
-
-void
-fmp_buffer_free(struct fmp_buffer *b)
-{
-    if (b->on_heap) {
-        free(b->data);
-    }
-    *b = (struct fmp_buffer){0};
-}
-
-int
-fmp_buffer_reserve(struct fmp_buffer *b, size_t size)
-{
-    if (size <= b->room) {
-        return FMP_OK;
-    }
-    uint8_t *fresh = malloc(size);
-    if (fresh == NULL) {
-        return -ENOMEM;
-    }
-    fmp_buffer_free(b);
-    *b = (struct fmp_buffer){.data = fresh, .room = size, .on_heap = true};
-    return FMP_OK;
-}
 
 /* --- positions ----------------------------------------------------------------------------- */
 
@@ -546,39 +513,92 @@ measure(const uint8_t *units, uint64_t capacity, uint64_t head, uint64_t tail, u
     return FMP_OK;
 }
 
+/* What lies at head: how much is to be read. */
+struct first {
+    uint64_t head;
+    uint64_t capacity;
+    uint64_t span; /* units */
+    uint32_t items;
+};
+
+static int
+look_at_first(struct fmp_ring *r, uint32_t max_items, struct fmp_wait *w, struct first *f)
+{
+    struct fmp_ring_shm *shm = r->shm;
+    f->head = atomic_load_explicit(&shm->head, memory_order_relaxed);
+    if (items_of(f->head) == items_of(shm->seen_tail) || max_items > 1) {
+        shm->seen_tail = atomic_load(&shm->tail);
+    }
+    uint64_t tail = shm->seen_tail;
+    if (items_of(f->head) == items_of(tail)) {
+        fmp_wait_on_word(w, fmp_low_half(&shm->tail), items_of(tail), &shm->takers);
+        return FMP_AGAIN;
+    }
+    int rc = cover(r, &r->take, &r->put, &r->shm->tail_lock, &f->capacity);
+    if (rc == FMP_OK) {
+        rc = measure(r->take.units, f->capacity, f->head, tail, max_items, &f->span, &f->items);
+    }
+    return rc;
+}
+
 int
 fmp_ring_read(struct fmp_ring *r, uint32_t max_items, struct fmp_buffer *out, struct fmp_wait *w,
               uint64_t *commit, uint32_t *items)
 {
-    struct fmp_ring_shm *shm = r->shm;
-    uint64_t head = atomic_load_explicit(&shm->head, memory_order_relaxed);
-    if (items_of(head) == items_of(shm->seen_tail) || max_items > 1) {
-        shm->seen_tail = atomic_load(&shm->tail);
-    }
-    uint64_t tail = shm->seen_tail;
-    if (items_of(head) == items_of(tail)) {
-        fmp_wait_on_word(w, fmp_low_half(&shm->tail), items_of(tail), &shm->takers);
-        return FMP_AGAIN;
-    }
-    uint64_t capacity, span;
-    int rc = cover(r, &r->take, &r->put, &r->shm->tail_lock, &capacity);
-    if (rc == FMP_OK) {
-        rc = measure(r->take.units, capacity, head, tail, max_items, &span, items);
-    }
-    if (rc == FMP_OK && too_much_with_gil(w, span * FMP_UNIT)) {
+    struct first f;
+    int rc = look_at_first(r, max_items, w, &f);
+    if (rc == FMP_OK && too_much_with_gil(w, f.span * FMP_UNIT)) {
         fmp_wait_on_lock(w);
         return FMP_AGAIN;
     }
     if (rc == FMP_OK) {
-        rc = fmp_buffer_reserve(out, span * FMP_UNIT);
+        rc = fmp_buffer_reserve(out, f.span * FMP_UNIT);
     }
     if (rc != FMP_OK) {
         return rc;
     }
-    out->size = span * FMP_UNIT;
-    copy_out(r->take.units, capacity, byte_at(head, capacity), out->data, out->size);
-    *commit = advance(head, span, *items);
+    out->size = f.span * FMP_UNIT;
+    copy_out(r->take.units, f.capacity, byte_at(f.head, f.capacity), out->data, out->size);
+    *commit = advance(f.head, f.span, f.items);
+    *items = f.items;
     return FMP_OK;
+}
+
+static uint64_t
+header_of(const struct fmp_ring *r, const struct first *f)
+{
+    uint64_t header;
+    memcpy(&header, r->take.units + byte_at(f->head, f->capacity), sizeof(header));
+    return header;
+}
+
+int
+fmp_ring_peek(struct fmp_ring *r, struct fmp_wait *w, uint64_t *header)
+{
+    struct first f;
+    int rc = look_at_first(r, 1, w, &f);
+    if (rc == FMP_OK) {
+        *header = header_of(r, &f);
+    }
+    return rc;
+}
+
+int
+fmp_ring_read_payload(struct fmp_ring *r, uint64_t header, void *out, struct fmp_wait *w,
+                      uint64_t *commit)
+{
+    struct first f;
+    int rc = look_at_first(r, 1, w, &f);
+    if (rc == FMP_OK && header_of(r, &f) != header) {
+        return FMP_TOO_BIG;
+    }
+    if (rc == FMP_OK) {
+        uint64_t ring = f.capacity * FMP_UNIT;
+        uint64_t at = (byte_at(f.head, f.capacity) + FMP_RECORD_HEADER) & (ring - 1);
+        copy_out(r->take.units, f.capacity, at, out, fmp_record_length(header));
+        *commit = advance(f.head, f.span, 1);
+    }
+    return rc;
 }
 
 void

@@ -153,6 +153,13 @@ void fmp_ring_commit_put(struct fmp_ring *r, uint64_t commit, uint32_t items);
  * *commit and *items. FMP_AGAIN: empty. */
 int fmp_ring_read(struct fmp_ring *r, uint32_t max_items, struct fmp_buffer *out,
                   struct fmp_wait *w, uint64_t *commit, uint32_t *items);
+
+/* The same in two steps, for one record whose payload has a place of its own: its header; then, if
+ * the first record still has this header (FMP_TOO_BIG: another taker was faster), its payload. */
+int fmp_ring_peek(struct fmp_ring *r, struct fmp_wait *w, uint64_t *header);
+int fmp_ring_read_payload(struct fmp_ring *r, uint64_t header, void *out, struct fmp_wait *w,
+                          uint64_t *commit);
+
 /* The commit; then wakes putters, and the next taker when records are left. Gives memory back
  * when the ring has run empty. */
 void fmp_ring_commit_take(struct fmp_ring *r, uint64_t commit);

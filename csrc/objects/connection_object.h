@@ -25,12 +25,11 @@ typedef struct {
 
 #define FMP_CONNECTION_STACK 512 /* records of this size need no heap */
 
-/* A message as bytes, wherever they lie. */
+/* A message: a record in `taken` or, when it is large and nothing but bytes, a bytes object. */
 struct fmp_message {
-    const char *data;
-    size_t size;
-    struct fmp_buffer taken; /* a record, or */
-    PyObject *owner;         /* a bytes object */
+    struct fmp_buffer taken;
+    PyObject *bytes; /* or NULL */
+    uint8_t kind;    /* of the record whose payload `bytes` is */
 };
 
 /* 0, or -1 with the stdlib's OSError. */
@@ -49,9 +48,10 @@ PyObject *fmp_connection_raise(FmpConnection *self, int rc, const char *what);
 
 /* Sends a batch through the ring. 0 or -1. */
 int fmp_connection_put(FmpConnection *self, const struct fmp_batch *batch);
-/* Takes a record from the ring into `taken`, which is initialised. FMP_OK; FMP_PIPE_FOREIGN: read
- * the descriptor itself; FMP_PYERR: exception. */
-int fmp_connection_take(FmpConnection *self, struct fmp_buffer *taken);
+/* Takes a message from the ring; `stack` is FMP_CONNECTION_STACK bytes that outlive it. FMP_OK, and
+ * what is in `m` is the caller's; FMP_PIPE_FOREIGN: read the descriptor itself; FMP_PYERR:
+ * exception. */
+int fmp_connection_take(FmpConnection *self, struct fmp_message *m, uint8_t *stack);
 
 /* Whether something can be received before the deadline: FMP_OK, FMP_TIMEOUT, or another result. */
 int fmp_connection_poll(FmpConnection *self, int64_t deadline);

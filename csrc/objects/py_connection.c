@@ -106,96 +106,6 @@ fmp_connection_raise(FmpConnection *self, int rc, const char *what)
     return fmp_raise(rc, what);
 }
 
-/* --- records in the rings -------------------------------------------------------------------- */
-
-struct sending {
-    struct fmp_pipe *pipe;
-    const struct fmp_batch *batch;
-};
-
-static int
-try_send(void *arg, struct fmp_wait *w)
-{
-    struct sending *s = arg;
-    return fmp_pipe_send(s->pipe, s->batch, w);
-}
-
-int
-fmp_connection_put(FmpConnection *self, const struct fmp_batch *batch)
-{
-    struct sending s = {&self->pipe, batch};
-    struct fmp_waiter waiter = {
-        .try_once = try_send, .arg = &s, .spin = &self->send_spin, .deadline = FMP_NEVER};
-    fmp_connection_enter(self);
-    int rc = fmp_wait_for(&waiter);
-    fmp_connection_leave(self);
-    if (rc != FMP_OK) {
-        fmp_connection_raise(self, rc, "send a message");
-        return -1;
-    }
-    return 0;
-}
-
-struct receiving {
-    struct fmp_pipe *pipe;
-    struct fmp_buffer *out;
-    struct fmp_pipe_call call;
-};
-
-static int
-try_receive(void *arg, struct fmp_wait *w)
-{
-    struct receiving *r = arg;
-    return fmp_pipe_receive(r->pipe, &r->call, r->out, w);
-}
-
-static int
-try_finish(void *arg, struct fmp_wait *w)
-{
-    struct receiving *r = arg;
-    return fmp_pipe_finish(r->pipe, &r->call, w);
-}
-
-/* A lock was busy at the end of the call. Should it stay so for a second, the pipe mends itself
- * (pipe.c: the lease, the next receive). */
-static int
-finish(struct receiving *r, int rc)
-{
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    int also = fmp_run_unlocked(try_finish, r);
-    if (also == FMP_PYERR) {
-        Py_XDECREF(type);
-        Py_XDECREF(value);
-        Py_XDECREF(traceback);
-        return FMP_PYERR;
-    }
-    PyErr_Restore(type, value, traceback);
-    return rc;
-}
-
-int
-fmp_connection_take(FmpConnection *self, struct fmp_buffer *taken)
-{
-    struct receiving r = {.pipe = &self->pipe, .out = taken};
-    struct fmp_waiter waiter = {
-        .try_once = try_receive, .arg = &r, .spin = &self->receive_spin, .deadline = FMP_NEVER};
-    fmp_connection_enter(self);
-    int rc = fmp_wait_for(&waiter);
-    if (fmp_pipe_unfinished(&r.call)) {
-        rc = finish(&r, rc);
-    }
-    fmp_connection_leave(self);
-    if (rc != FMP_OK) {
-        fmp_buffer_free(taken);
-        if (rc != FMP_PIPE_FOREIGN) {
-            fmp_connection_raise(self, rc, "receive a message");
-            rc = FMP_PYERR;
-        }
-    }
-    return rc;
-}
-
 /* --- objects --------------------------------------------------------------------------------- */
 
 static int
@@ -240,9 +150,8 @@ connection_send(FmpConnection *self, PyObject *object)
 }
 
 static PyObject *
-recv_pickle(FmpConnection *self)
+unpickle(FmpConnection *self, PyObject *bytes)
 {
-    PyObject *bytes = fmp_wire_receive(self, UINT64_MAX);
     if (bytes == NULL) {
         return NULL;
     }
@@ -259,42 +168,23 @@ connection_recv(FmpConnection *self, PyObject *Py_UNUSED(ignored))
     if (fmp_connection_check_readable(self) < 0) {
         return NULL;
     }
-    if (self->pipe.in == NULL) {
-        return recv_pickle(self);
-    }
     uint8_t stack[FMP_CONNECTION_STACK];
-    struct fmp_buffer taken;
-    fmp_buffer_init(&taken, stack, sizeof(stack));
-    switch (fmp_connection_take(self, &taken)) {
+    struct fmp_message m;
+    int rc = self->pipe.in != NULL ? fmp_connection_take(self, &m, stack) : FMP_PIPE_FOREIGN;
+    switch (rc) {
     case FMP_OK:
-        return fmp_decode_taken(&self->state->codec, &taken, 0);
+        if (m.bytes == NULL) {
+            return fmp_decode_taken(&self->state->codec, &m.taken, 0);
+        }
+        return m.kind == FMP_REC_BYTES ? m.bytes : unpickle(self, m.bytes);
     case FMP_PIPE_FOREIGN:
-        return recv_pickle(self);
+        return unpickle(self, fmp_wire_receive(self, UINT64_MAX));
     default:
         return NULL;
     }
 }
 
 /* --- poll ------------------------------------------------------------------------------------ */
-
-static int
-try_poll(void *arg, struct fmp_wait *w)
-{
-    struct receiving *r = arg;
-    return fmp_pipe_poll(r->pipe, &r->call, w);
-}
-
-int
-fmp_connection_poll(FmpConnection *self, int64_t deadline)
-{
-    struct receiving r = {.pipe = &self->pipe, .call.at_once = deadline == 0};
-    struct fmp_waiter waiter = {
-        .try_once = try_poll, .arg = &r, .spin = &self->receive_spin, .deadline = deadline};
-    fmp_connection_enter(self);
-    int rc = self->pipe.in != NULL ? fmp_wait_for(&waiter) : fmp_wire_poll(self, deadline);
-    fmp_connection_leave(self);
-    return rc;
-}
 
 static PyObject *
 connection_poll(FmpConnection *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)

@@ -133,65 +133,80 @@ raise_bad_length(FmpConnection *self)
     return NULL;
 }
 
+/* A message as bytes, wherever they lie. */
+struct view {
+    const char *data;
+    size_t size;
+    struct fmp_message message; /* they lie in `taken` or in `bytes` */
+};
+
 static void
-message_free(struct fmp_message *m)
+view_free(struct view *v)
 {
-    fmp_buffer_free(&m->taken);
-    Py_CLEAR(m->owner);
+    fmp_buffer_free(&v->message.taken);
+    Py_CLEAR(v->message.bytes);
 }
 
 static int
-message_from_bytes(struct fmp_message *m, PyObject *bytes)
+view_bytes(struct view *v, PyObject *bytes)
 {
     if (bytes == NULL) {
         return -1;
     }
-    m->owner = bytes;
-    m->data = PyBytes_AS_STRING(bytes);
-    m->size = (size_t)PyBytes_GET_SIZE(bytes);
+    v->message.bytes = bytes;
+    v->data = PyBytes_AS_STRING(bytes);
+    v->size = (size_t)PyBytes_GET_SIZE(bytes);
     return 0;
 }
 
-/* The bytes of a record: its own, or those of its object's pickle. */
+/* The bytes of the object's pickle. */
 static int
-message_from_record(FmpConnection *self, struct fmp_message *m)
+view_pickle(FmpConnection *self, struct view *v, PyObject *object)
 {
-    size_t offset = 0;
-    uint8_t kind;
-    const uint8_t *data;
-    if (fmp_batch_next(m->taken.data, m->taken.size, &offset, &kind, &data, &m->size)
-        && kind == FMP_REC_RAW) {
-        m->data = (const char *)data;
-        return 0;
-    }
-    PyObject *object = fmp_decode_taken(&self->state->codec, &m->taken, 0);
     PyObject *pickle = object != NULL ? fmp_pickle(&self->state->codec, object) : NULL;
-    int rc = message_from_bytes(m, pickle != NULL ? PyBytes_FromObject(pickle) : NULL);
+    int rc = view_bytes(v, pickle != NULL ? PyBytes_FromObject(pickle) : NULL);
     Py_XDECREF(pickle);
     Py_XDECREF(object);
     return rc;
 }
 
-/* Receives the next message, whole. 0; -1 with an exception, or without one when a foreign message
- * is longer than `longest`. `stack` is FMP_CONNECTION_STACK bytes that outlive `m`. */
+/* The bytes that were sent, or those of the pickle of the object that was. */
 static int
-receive(FmpConnection *self, struct fmp_message *m, uint8_t *stack, uint64_t longest)
+view_message(FmpConnection *self, struct view *v)
 {
-    m->owner = NULL;
-    fmp_buffer_init(&m->taken, stack, FMP_CONNECTION_STACK);
-    int rc = self->pipe.in != NULL ? fmp_connection_take(self, &m->taken) : FMP_PIPE_FOREIGN;
-    switch (rc) {
-    case FMP_OK:
-        rc = message_from_record(self, m);
-        break;
-    case FMP_PIPE_FOREIGN:
-        rc = message_from_bytes(m, fmp_wire_receive(self, longest));
-        break;
-    default:
-        rc = -1;
+    struct fmp_message *m = &v->message;
+    if (m->bytes != NULL) {
+        PyObject *bytes = m->bytes;
+        m->bytes = NULL;
+        return m->kind == FMP_REC_RAW ? view_bytes(v, bytes) : view_pickle(self, v, bytes);
+    }
+    size_t offset = 0;
+    uint8_t kind;
+    const uint8_t *data;
+    if (fmp_batch_next(m->taken.data, m->taken.size, &offset, &kind, &data, &v->size)
+        && kind == FMP_REC_RAW) {
+        v->data = (const char *)data;
+        return 0;
+    }
+    return view_pickle(self, v, fmp_decode_taken(&self->state->codec, &m->taken, 0));
+}
+
+/* Receives the next message, whole. 0; -1 with an exception, or without one when a foreign message
+ * is longer than `longest`. `stack` is FMP_CONNECTION_STACK bytes that outlive `v`. */
+static int
+receive(FmpConnection *self, struct view *v, uint8_t *stack, uint64_t longest)
+{
+    struct fmp_message *m = &v->message;
+    *m = (struct fmp_message){0};
+    int rc = self->pipe.in != NULL ? fmp_connection_take(self, m, stack) : FMP_PIPE_FOREIGN;
+    if (rc == FMP_OK) {
+        rc = view_message(self, v);
+    }
+    else {
+        rc = rc == FMP_PIPE_FOREIGN ? view_bytes(v, fmp_wire_receive(self, longest)) : -1;
     }
     if (rc < 0) {
-        message_free(m);
+        view_free(v);
     }
     return rc;
 }
@@ -223,7 +238,7 @@ fmp_connection_recv_bytes(FmpConnection *self, PyObject *const *args, Py_ssize_t
     PyObject *maxlength = NULL;
     uint64_t longest;
     uint8_t stack[FMP_CONNECTION_STACK];
-    struct fmp_message m;
+    struct view m;
     if (fmp_args("recv_bytes", args, n_args, kwnames, names, 1, 0, 1, &maxlength) < 0
         || fmp_connection_check_readable(self) < 0 || parse_maxlength(maxlength, &longest) < 0) {
         return NULL;
@@ -235,18 +250,18 @@ fmp_connection_recv_bytes(FmpConnection *self, PyObject *const *args, Py_ssize_t
     if (m.size > longest) {
         bytes = raise_bad_length(self);
     }
-    else if (m.owner != NULL) {
-        bytes = Py_NewRef(m.owner);
+    else if (m.message.bytes != NULL) {
+        bytes = Py_NewRef(m.message.bytes);
     }
     else {
         bytes = PyBytes_FromStringAndSize(m.data, (Py_ssize_t)m.size);
     }
-    message_free(&m);
+    view_free(&m);
     return bytes;
 }
 
 static void
-raise_too_short(const struct fmp_message *m)
+raise_too_short(const struct view *m)
 {
     PyObject *bytes = PyBytes_FromStringAndSize(m->data, (Py_ssize_t)m->size);
     PyObject *context = bytes != NULL ? PyImport_ImportModule("multiprocessing.context") : NULL;
@@ -302,7 +317,7 @@ fmp_connection_recv_bytes_into(FmpConnection *self, PyObject *const *args, Py_ss
         || view_into(given[0], given[1], &view, &offset) < 0) {
         return NULL;
     }
-    struct fmp_message m;
+    struct view m;
     PyObject *result = NULL;
     if (receive(self, &m, stack, UINT64_MAX) == 0) {
         if (m.size > (size_t)(view.len - offset)) {
@@ -312,7 +327,7 @@ fmp_connection_recv_bytes_into(FmpConnection *self, PyObject *const *args, Py_ss
             memcpy((char *)view.buf + offset, m.data, m.size);
             result = PyLong_FromSize_t(m.size);
         }
-        message_free(&m);
+        view_free(&m);
     }
     PyBuffer_Release(&view);
     return result;

@@ -1,0 +1,161 @@
+/* py_connection_ring.c - how a connection's calls wait for the rings of its pipe.
+ *
+ * Runs channel/pipe.c's calls through bridge/wait.c. Large messages that are nothing but bytes are
+ * copied once, from the ring to the bytes object. Owns nothing.
+ */
+#include <errno.h>
+
+#include "base/status.h"
+#include "objects/connection_object.h"
+#include "platform/clock.h"
+
+/* --- sending --------------------------------------------------------------------------------- */
+
+struct sending {
+    struct fmp_pipe *pipe;
+    const struct fmp_batch *batch;
+};
+
+static int
+try_send(void *arg, struct fmp_wait *w)
+{
+    struct sending *s = arg;
+    return fmp_pipe_send(s->pipe, s->batch, w);
+}
+
+int
+fmp_connection_put(FmpConnection *self, const struct fmp_batch *batch)
+{
+    struct sending s = {&self->pipe, batch};
+    struct fmp_waiter waiter = {
+        .try_once = try_send, .arg = &s, .spin = &self->send_spin, .deadline = FMP_NEVER};
+    fmp_connection_enter(self);
+    int rc = fmp_wait_for(&waiter);
+    fmp_connection_leave(self);
+    if (rc != FMP_OK) {
+        fmp_connection_raise(self, rc, "send a message");
+        return -1;
+    }
+    return 0;
+}
+
+/* --- receiving ------------------------------------------------------------------------------- */
+
+struct receiving {
+    struct fmp_pipe *pipe;
+    struct fmp_buffer *out;
+    struct fmp_pipe_call call;
+};
+
+static int
+try_receive(void *arg, struct fmp_wait *w)
+{
+    struct receiving *r = arg;
+    return fmp_pipe_receive(r->pipe, &r->call, r->out, w);
+}
+
+static int
+try_finish(void *arg, struct fmp_wait *w)
+{
+    struct receiving *r = arg;
+    return fmp_pipe_finish(r->pipe, &r->call, w);
+}
+
+/* A lock was busy at the end of the call. Should it stay so for a second, the pipe mends itself
+ * (pipe.c: the lease, the next receive). */
+static int
+finish(struct receiving *r, int rc)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    int also = fmp_run_unlocked(try_finish, r);
+    if (also == FMP_PYERR) {
+        Py_XDECREF(type);
+        Py_XDECREF(value);
+        Py_XDECREF(traceback);
+        return FMP_PYERR;
+    }
+    PyErr_Restore(type, value, traceback);
+    return rc;
+}
+
+/* The next record is a large one of bytes: copied without the GIL right to where it will stay.
+ * FMP_TIMEOUT: it is no longer the next. */
+static int
+take_direct(struct receiving *r, struct fmp_message *m)
+{
+    m->kind = fmp_record_kind(r->call.header);
+    m->bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)fmp_record_length(r->call.header));
+    if (m->bytes == NULL) {
+        return FMP_PYERR;
+    }
+    r->call.into = PyBytes_AS_STRING(m->bytes);
+    r->call.at_once = true;
+    int rc = fmp_run_unlocked(try_receive, r);
+    r->call.into = NULL;
+    r->call.at_once = false;
+    if (rc != FMP_OK) {
+        Py_CLEAR(m->bytes);
+    }
+    return rc == FMP_PIPE_DIRECT ? FMP_TIMEOUT : rc;
+}
+
+static int
+take_any(struct receiving *r, struct fmp_message *m, struct fmp_spin *spin)
+{
+    struct fmp_waiter waiter = {
+        .try_once = try_receive, .arg = r, .spin = spin, .deadline = FMP_NEVER};
+    int rc;
+    do {
+        rc = fmp_wait_for(&waiter);
+        if (rc == FMP_PIPE_DIRECT) {
+            rc = take_direct(r, m);
+        }
+    } while (rc == FMP_TIMEOUT);
+    return rc;
+}
+
+int
+fmp_connection_take(FmpConnection *self, struct fmp_message *m, uint8_t *stack)
+{
+    struct receiving r = {.pipe = &self->pipe, .out = &m->taken};
+    r.call.direct = 1u << FMP_REC_BYTES | 1u << FMP_REC_RAW;
+    m->bytes = NULL;
+    fmp_buffer_init(&m->taken, stack, FMP_CONNECTION_STACK);
+    fmp_connection_enter(self);
+    int rc = take_any(&r, m, &self->receive_spin);
+    if (fmp_pipe_unfinished(&r.call)) {
+        rc = finish(&r, rc);
+    }
+    fmp_connection_leave(self);
+    if (rc != FMP_OK) {
+        fmp_buffer_free(&m->taken);
+        Py_CLEAR(m->bytes);
+        if (rc != FMP_PIPE_FOREIGN) {
+            fmp_connection_raise(self, rc, "receive a message");
+            rc = FMP_PYERR;
+        }
+    }
+    return rc;
+}
+
+/* --- poll ------------------------------------------------------------------------------------ */
+
+static int
+try_poll(void *arg, struct fmp_wait *w)
+{
+    struct receiving *r = arg;
+    return fmp_pipe_poll(r->pipe, &r->call, w);
+}
+
+int
+fmp_connection_poll(FmpConnection *self, int64_t deadline)
+{
+    struct receiving r = {.pipe = &self->pipe, .call.at_once = deadline == 0};
+    struct fmp_waiter waiter = {
+        .try_once = try_poll, .arg = &r, .spin = &self->receive_spin, .deadline = deadline};
+    fmp_connection_enter(self);
+    int rc = self->pipe.in != NULL ? fmp_wait_for(&waiter) : fmp_wire_poll(self, deadline);
+    fmp_connection_leave(self);
+    return rc;
+}
