@@ -123,6 +123,11 @@ def _ending(exitcode):
         return f"was killed by signal {-exitcode}"
 
 
+def _report():
+    """Print the exception that is being handled, as when it had ended its thread."""
+    threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+
+
 class Crew:
     """The workers of one pool, and the threads that serve it while something needs them.
 
@@ -148,7 +153,8 @@ class Crew:
         self._retired = []
         self._lock = threading.RLock()
         self._stopping = False
-        self._failed_starts = 0
+        self._failed_starts = 0  # in a row
+        self._most_failures = max(3, size)
         self._last_failure = None
         self._deaths = collections.deque()
         self._server = None
@@ -229,10 +235,14 @@ class Crew:
         del self._slots[w]
         self.board.vacate(slot)
         if state in (_STARTING, _FAILED):
-            self._failed_starts += 1
-            self._last_failure = f"a worker {_ending(w.exitcode)} before it was ready"
-        elif state == _READY:
+            # One that was killed from outside says less than one that failed.
+            self._failed_starts += 1 if w.exitcode >= 0 else 0.1
             self._deaths.append(time.monotonic())
+            self._last_failure = f"a worker {_ending(w.exitcode)} before it was ready"
+        else:
+            self._succeeded()
+            if state == _READY:
+                self._deaths.append(time.monotonic())
         if lost is not None:
             job, index = lost
             task = describe(job, index)
@@ -253,9 +263,8 @@ class Crew:
             board.understaffed = False
             return
         if any(board.worker_state(self._slots[w]) in (_READY, _LEAVING) for w in self.pool):
-            if self._failed_starts and self._throttled():
-                return
-        elif self._failed_starts >= max(3, self.size):
+            self._succeeded()
+        elif self._failed_starts >= self._most_failures:
             self._break()
             return
         if len(self.pool) < self.size and not self._throttled():
@@ -265,6 +274,11 @@ class Crew:
                 self._failed_starts += 1
                 self._last_failure = f"a worker could not be started: {e!r}"
         board.understaffed = len(self.pool) < self.size
+
+    def _succeeded(self):
+        """A worker has become ready: what fails from now on is bad luck rather than hopeless."""
+        self._failed_starts = 0
+        self._most_failures = 10 * max(3, self.size)
 
     def _throttled(self):
         """Whether so many workers have died of late that the next has to wait for a tick."""
@@ -293,24 +307,32 @@ class Crew:
 
     def _serve(self):
         while True:
-            for job in self.board.serve():
-                self._call_back(job)
+            try:
+                for job in self.board.serve():
+                    self._call_back(job)
+            except BaseException:
+                _report()  # a result's decoding, say: its job has failed, the others go on
+                time.sleep(0.05)
             with self._lock:
                 if self.board.stopped or self.board.idle:
                     self._server = None
                     return
 
-    def _call_back(self, job):
+    @staticmethod
+    def _call_back(job):
         callback = job._callback if job._success else job._error_callback
+        error = None
         try:
             callback(job._value)
-        except BaseException:
-            # As for a thread that ends by an exception; but this one goes on.
-            threading.excepthook(
-                threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread()))
-            )
+        except BaseException as e:
+            # The error is the job's result, as in the stdlib from 3.16 on; and it is told, since
+            # nobody may ever ask for that result.
+            error = e
+            if not job._success and e.__context__ is None and e is not job._value:
+                e.__context__ = job._value
+            _report()
         finally:
-            job._end()
+            job._end(error)
 
     def feed(self, job):
         """Give out the tasks of a job whose iterable may block: each such job has its thread."""

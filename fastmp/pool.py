@@ -108,6 +108,16 @@ class _Handler:
         pass
 
 
+class _TasksWaiting:
+    """What ``pool._taskqueue`` is asked for: how much nobody has taken yet."""
+
+    def __init__(self, board):
+        self.qsize = board.tasks_waiting
+
+    def empty(self):
+        return self.qsize() == 0
+
+
 def _bounded(result):
     """The results; when nobody takes them any more, no more tasks are given out."""
     try:
@@ -186,6 +196,10 @@ class _NativePool(Pool):
     def _cache(self):
         """The unfinished results by their numbers; looks what has come, as nobody else may."""
         return self._board.cache
+
+    @property
+    def _taskqueue(self):
+        return _TasksWaiting(self._board)
 
     @property
     def _worker_handler(self):

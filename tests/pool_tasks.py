@@ -88,6 +88,13 @@ def size_and_sum(data):
     return len(data), sum(data[:10])
 
 
+def when(data):
+    """When a task of half a second began and ended."""
+    began = time.monotonic()
+    time.sleep(0.5)
+    return began, time.monotonic()
+
+
 #
 # Tasks that end their worker
 #

@@ -343,12 +343,16 @@ def test_callbacks_run_one_at_a_time_elsewhere(pool):
     assert most == [1] * 10 and threading.main_thread() not in threads
 
 
-def test_a_callback_that_raises_stops_nothing(pool, monkeypatch):
+def test_what_a_callback_raises_is_the_result_and_stops_nothing(pool, monkeypatch):
     seen = []
     monkeypatch.setattr(threading, "excepthook", lambda args: seen.append(args.exc_type))
-    assert pool.apply_async(square, (3,), callback=lambda _: 1 / 0).get() == 9
+    with pytest.raises(ZeroDivisionError):
+        pool.apply_async(square, (3,), callback=lambda _: 1 / 0).get()
+    with pytest.raises(ZeroDivisionError) as e:
+        pool.apply_async(fail, (3,), error_callback=lambda _: 1 / 0).get()
+    assert isinstance(e.value.__context__, ValueError)
     assert pool.apply_async(square, (4,), callback=seen.append).get() == 16
-    assert seen == [ZeroDivisionError, 16]
+    assert seen == [ZeroDivisionError, ZeroDivisionError, 16]
 
 
 def test_an_unpicklable_argument_calls_back(pool):

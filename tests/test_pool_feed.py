@@ -9,7 +9,7 @@ import time
 import pytest
 
 import fastmp
-from tests.pool_tasks import identity, nap, size_and_sum, square
+from tests.pool_tasks import identity, nap, size_and_sum, square, when
 
 
 @pytest.fixture
@@ -52,6 +52,15 @@ def test_a_large_map_goes_on_while_nobody_waits(pool):
     while pool._cache and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not pool._cache and len(result.get(0)) == 16
+
+
+@pytest.mark.parametrize("method", ["map", "imap"])
+def test_large_tasks_occupy_all_workers(pool, method):
+    """Each is larger than what may be waiting; the second is given out when the first is taken."""
+    pool.map(square, range(4))
+    blocks = [bytes(40 << 20)] * 2
+    (a, b), (c, d) = getattr(pool, method)(when, blocks, chunksize=1)
+    assert a < d and c < b
 
 
 def test_imap_over_an_endless_iterable(pool):

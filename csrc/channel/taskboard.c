@@ -134,13 +134,28 @@ fmp_taskboard_room(struct fmp_taskboard *b, uint64_t below, struct fmp_wait *w)
     return FMP_AGAIN;
 }
 
-/* After a take. The feeder compares the word that the take has committed. */
+bool
+fmp_taskboard_hungry(struct fmp_taskboard *b, uint64_t below)
+{
+    atomic_store(&b->shm->hungry_below, below);
+    return fmp_taskboard_waiting(b) >= below;
+}
+
+/* After a take: wakes those who have more tasks to give out. A feeder compares the word that the
+ * take has committed; a collector sleeps on another and is roused by one worker. */
 static void
 wake_feeders(struct fmp_taskboard *b)
 {
-    if (atomic_load(&b->shm->feeders) != 0
-        && fmp_taskboard_waiting(b) < atomic_load(&b->shm->feed_below)) {
+    struct fmp_taskboard_shm *shm = b->shm;
+    if (atomic_load(&shm->feeders) != 0
+        && fmp_taskboard_waiting(b) < atomic_load(&shm->feed_below)) {
         fmp_futex_wake(fmp_low_half(&b->tasks.ring.shm->head), INT_MAX);
+    }
+    uint64_t below = atomic_load(&shm->hungry_below);
+    if (below != 0 && fmp_taskboard_waiting(b) < below
+        && atomic_compare_exchange_strong(&shm->hungry_below, &below, 0)) {
+        struct fmp_wait w = {.budget_ns = 0, .fd = -1};
+        (void)fmp_taskboard_rouse(b, &w); /* when its lock is busy, a result is on its way */
     }
 }
 

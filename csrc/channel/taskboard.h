@@ -19,6 +19,7 @@
  *   state                      by the parent
  *   collectors, wake_at        by whoever collects results (one thread of the parent at a time)
  *   feeders, feed_below        by those of the parent's threads that wait for room
+ *   hungry_below               by a collector who has more tasks to give out; taken by a worker
  *   workers[i].who, state      by the parent while the worker is not running, then by the worker
  *   workers[i].claim           by the worker; by the parent after the worker's end
  */
@@ -66,6 +67,7 @@ struct fmp_taskboard_shm {
 
     alignas(FMP_CACHE_LINE) fmp_a32 feeders; /* sleep on the tasks' head */
     fmp_a64 feed_below;                      /* ... until fewer bytes of tasks are waiting */
+    fmp_a64 hungry_below; /* rouse the collector when fewer bytes of tasks are waiting; 0: not */
 
     struct fmp_worker_shm workers[];
 };
@@ -98,6 +100,10 @@ int fmp_taskboard_put(struct fmp_taskboard *b, const struct fmp_batch *batch, st
 uint64_t fmp_taskboard_waiting(const struct fmp_taskboard *b);
 /* FMP_OK: fewer than `below` bytes of tasks are waiting. FMP_AGAIN: wait as `w` says. */
 int fmp_taskboard_room(struct fmp_taskboard *b, uint64_t below, struct fmp_wait *w);
+
+/* The collector wants to be roused when fewer than `below` bytes of tasks are waiting. False: so it
+ * is already. */
+bool fmp_taskboard_hungry(struct fmp_taskboard *b, uint64_t below);
 
 /* Takes results. FMP_AGAIN: none; wait as `w` says, until `want` results have come. */
 int fmp_taskboard_collect(struct fmp_taskboard *b, uint32_t want, struct fmp_buffer *out,

@@ -270,6 +270,7 @@ struct collecting {
     FmpBoard *board;
     uint32_t want;
     bool as_collector;
+    bool feeds; /* there are tasks to be given out */
     struct fmp_buffer batch;
     uint8_t stack[STACK_BYTES];
 };
@@ -291,7 +292,7 @@ tick_collect(void *arg)
     if (c->board->understaffed || !fmp_taskboard_all_alive(&c->board->board)) {
         return FMP_OWNER_DIED;
     }
-    return FMP_AGAIN;
+    return c->feeds ? FMP_CLOSED : FMP_AGAIN; /* a worker may have died before it roused us */
 }
 
 /* After how many results is there something to do for us? */
@@ -315,6 +316,7 @@ take_and_deal(FmpBoard *b, struct fmp_pool_waiter *me, int64_t deadline)
     c.board = b;
     c.want = me != NULL ? wanted(b, me->job) : 1;
     c.as_collector = me != NULL;
+    c.feeds = PyList_GET_SIZE(b->feeds) > 0;
     fmp_buffer_init(&c.batch, c.stack, sizeof(c.stack));
     struct fmp_waiter waiter = {.try_once = try_collect,
                                 .arg = &c,

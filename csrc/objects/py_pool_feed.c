@@ -438,14 +438,25 @@ fmp_feed_some(FmpBoard *b, FmpJob *job)
     return rc < 0 || flushed < 0 ? -1 : ended;
 }
 
+/* When so few bytes are waiting that it is worth while to give out more: not for every single
+ * task, but before the workers have nothing to do. */
+static uint64_t
+worth_while(FmpBoard *b, const FmpJob *job)
+{
+    uint64_t half = fmp_taskboard_waiting(&b->board) / 2 + 1;
+    return half > job->feed.budget / 2 ? half : job->feed.budget / 2;
+}
+
 int
 fmp_feed_pending(FmpBoard *b)
 {
-    while (PyList_GET_SIZE(b->feeds) > 0) {
+    while (PyList_GET_SIZE(b->feeds) > 0 && !atomic_load(&b->stopped)) {
         FmpJob *job = (FmpJob *)Py_NewRef(PyList_GET_ITEM(b->feeds, 0));
         int rc = fmp_feed_some(b, job); /* takes it off the list when it has ended */
+        bool later =
+            rc == 0 && (job->feed.busy || fmp_taskboard_hungry(&b->board, worth_while(b, job)));
         Py_DECREF(job);
-        if (rc <= 0) {
+        if (rc < 0 || later) {
             return rc;
         }
     }
@@ -484,9 +495,7 @@ try_room(void *arg, struct fmp_wait *w)
 int
 fmp_feed_wait(FmpBoard *b, FmpJob *job)
 {
-    /* Not for every single task: when half of what is waiting has been taken. */
-    uint64_t half = fmp_taskboard_waiting(&b->board) / 2 + 1;
-    struct room r = {b, half > job->feed.budget / 2 ? half : job->feed.budget / 2};
+    struct room r = {b, worth_while(b, job)};
     struct fmp_waiter waiter = {.try_once = try_room, .arg = &r, .deadline = FMP_NEVER};
     int rc = fmp_wait_for(&waiter);
     if (rc != FMP_OK) {

@@ -381,8 +381,12 @@ job_get_length(FmpJob *self, void *Py_UNUSED(closure))
 /* --- the rest of what fastmp.pool does -------------------------------------------------------- */
 
 static PyObject *
-job_end(FmpJob *self, PyObject *Py_UNUSED(ignored))
+job_end(FmpJob *self, PyObject *error)
 {
+    if (error != Py_None && PyExceptionInstance_Check(error)) {
+        self->success = false;
+        Py_XSETREF(self->value, Py_NewRef(error));
+    }
     fmp_job_finish(self);
     Py_RETURN_NONE;
 }
@@ -415,7 +419,7 @@ static PyGetSetDef job_getset[] = {
 };
 
 static PyMethodDef job_methods[] = {
-    {"_end", (PyCFunction)job_end, METH_NOARGS, "Its callback has been run."},
+    {"_end", (PyCFunction)job_end, METH_O, "Its callback has been run: None, or what it raised."},
     {"_cut", (PyCFunction)job_cut, METH_NOARGS, "Nobody takes its results any more."},
     {NULL, NULL, 0, NULL},
 };
