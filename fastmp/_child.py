@@ -87,7 +87,8 @@ class _AtExit:
     def __eq__(self, other):
         return other is _exit_function or other is self
 
-    __hash__ = None
+    def __hash__(self):
+        return hash(_exit_function)
 
 
 _at_exit = _AtExit()
@@ -104,7 +105,7 @@ def prepare():
     global _stdin, _plain_hooks
     if _stdin is None:
         _stdin = io.TextIOWrapper(io.BufferedReader(_Nothing()), encoding="utf-8")
-        _stdin.mode = "r"  # as open() does
+        _stdin.mode = "r"  # type: ignore[misc]  # as open() does
     if not _plain_hooks:
         from .context import Process
 
