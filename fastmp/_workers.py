@@ -153,7 +153,7 @@ class Crew:
         self._retired = []
         self._lock = threading.RLock()
         self._stopping = False
-        self._failed_starts = 0  # in a row
+        self._failed_starts: float = 0  # in a row
         self._most_failures = max(3, size)
         self._last_failure = None
         self._deaths = collections.deque()
@@ -208,7 +208,7 @@ class Crew:
         was seen to be gone.
         """
         with self._lock:
-            for w in [*self.pool, *self._retired]:
+            for w in [*self._slots]:
                 if not self._stopping:
                     self._look_after(w)
             if not self._stopping:
@@ -231,7 +231,10 @@ class Crew:
             return  # another thread has results in its hands; it is asked again at its next tick
         util.debug(f"cleaning up worker {w.pid}")
         w.join()
-        (self._retired if w in self._retired else self.pool).remove(w)
+        if w in self._retired:
+            self._retired.remove(w)
+        elif not self.board.dismissed:  # a closed pool keeps those who have left, as the stdlib's
+            self.pool.remove(w)
         del self._slots[w]
         self.board.vacate(slot)
         if state in (_STARTING, _FAILED):

@@ -9,7 +9,7 @@ import time
 import pytest
 
 import fastmp
-from tests.pool_tasks import identity, nap, size_and_sum, square, when
+from tests.pool_tasks import identity, meet, nap, size_and_sum, square
 
 
 @pytest.fixture
@@ -55,12 +55,11 @@ def test_a_large_map_goes_on_while_nobody_waits(pool):
 
 
 @pytest.mark.parametrize("method", ["map", "imap"])
-def test_large_tasks_occupy_all_workers(pool, method):
+def test_large_tasks_occupy_all_workers(pool, method, tmp_path):
     """Each is larger than what may be waiting; the second is given out when the first is taken."""
     pool.map(square, range(4))
-    blocks = [bytes(40 << 20)] * 2
-    (a, b), (c, d) = getattr(pool, method)(when, blocks, chunksize=1)
-    assert a < d and c < b
+    tasks = [(str(tmp_path), index, bytes(40 << 20)) for index in range(2)]
+    assert list(getattr(pool, method)(meet, tasks, chunksize=1)) == [True, True]
 
 
 def test_imap_over_an_endless_iterable(pool):
