@@ -44,7 +44,7 @@ static void
 notify(struct room *room, uint64_t count)
 {
     lock(room);
-    fmp_condition_notify(&room->condition, count);
+    fmp_condition_notify(&room->condition, count, NULL);
     unlock(room);
 }
 
@@ -73,7 +73,7 @@ wait_once(void *arg)
     unlock(room);
     CHECK_EQ(wait_for(try_condition, waiter, FMP_NEVER), FMP_OK);
     lock(room);
-    CHECK(fmp_condition_leave(&room->condition, &waiter->place));
+    CHECK(fmp_condition_leave(&room->condition, &waiter->place, NULL));
     atomic_store(&room->order[atomic_fetch_add(&room->released, 1)], waiter->id);
     unlock(room);
 }
@@ -133,7 +133,7 @@ CASE(a_notify_without_waiters_is_not_kept)
     unlock(room);
     CHECK_EQ(wait_for(try_condition, &waiter, fmp_now() + FMP_SECOND / 5), FMP_TIMEOUT);
     lock(room);
-    CHECK(!fmp_condition_leave(&room->condition, &waiter.place));
+    CHECK(!fmp_condition_leave(&room->condition, &waiter.place, NULL));
     unlock(room);
     CHECK_EQ(fmp_condition_waiting(&room->condition), 0);
     notify(room, 1); /* and one that has left is not counted as released */
@@ -165,7 +165,7 @@ CASE(places_of_the_dead_are_used_again)
     lock(room);
     fmp_condition_arrive(&room->condition, &waiter.place);
     CHECK(waiter.place.index >= 0 || atomic_load(&room->condition.crowd) > 0);
-    fmp_condition_leave(&room->condition, &waiter.place);
+    fmp_condition_leave(&room->condition, &waiter.place, NULL);
     unlock(room);
 }
 
@@ -195,7 +195,7 @@ produce(void *arg)
     for (int i = 0; i < 2000; i++) {
         lock(room);
         atomic_fetch_add(&room->arrived, 1); /* what is waited for */
-        fmp_condition_notify(&room->condition, 1);
+        fmp_condition_notify(&room->condition, 1, NULL);
         unlock(room);
     }
 }
@@ -212,7 +212,7 @@ consume(void *arg)
             unlock(room);
             CHECK_EQ(wait_for(try_condition, &waiter, FMP_NEVER), FMP_OK);
             lock(room);
-            CHECK(fmp_condition_leave(&room->condition, &waiter.place));
+            CHECK(fmp_condition_leave(&room->condition, &waiter.place, NULL));
         }
         atomic_fetch_sub(&room->arrived, 1);
         unlock(room);
