@@ -214,12 +214,12 @@ def clean_up(before):
     for identity, proc in _processes(pids).items():
         if identity in before.processes:
             continue
-        try:
-            os.kill(proc.pid, signal.SIGKILL)
-            if proc.ppid == os.getpid():
+        procs.send(proc, signal.SIGKILL)
+        if proc.ppid == os.getpid():
+            try:
                 os.waitpid(proc.pid, 0)
-        except (ProcessLookupError, ChildProcessError):
-            pass  # gone in between
+            except ChildProcessError:
+                pass  # reaped in between
         killed.add(proc.pid)
     known = _stdlib("process")
     if killed and known is not None:  # active_children() of the next test

@@ -4,6 +4,7 @@ Imports the standard library's cheapest modules only: the watchdog's own process
 """
 
 import os
+import signal
 from typing import NamedTuple
 
 
@@ -49,6 +50,22 @@ def runs(pid):
     """Whether the process exists and has not ended (a zombie has)."""
     proc = read(pid)
     return proc is not None and proc.state not in "ZX"
+
+
+def send(proc, signum):
+    """Signals the process, and never another that has got its pid since it was read."""
+    try:
+        fd = os.pidfd_open(proc.pid)
+    except OSError:
+        return  # gone
+    try:
+        now = read(proc.pid)  # the descriptor pins whoever has the pid now
+        if now is not None and now.identity == proc.identity:
+            signal.pidfd_send_signal(fd, signum)
+    except ProcessLookupError:
+        pass  # it has just ended
+    finally:
+        os.close(fd)
 
 
 def scan():

@@ -74,8 +74,10 @@ def check_group_is_empty(group, arguments, timeout=5.0):
         except ProcessLookupError:
             return
         time.sleep(0.01)
-    left = [procs.describe(proc) for proc in procs.scan().values() if proc.pgrp == group]
-    os.killpg(group, signal.SIGKILL)
+    members = [proc for proc in procs.scan().values() if proc.pgrp == group]
+    left = [procs.describe(proc) for proc in members]
+    for proc in members:
+        procs.send(proc, signal.SIGKILL)
     raise AssertionError(f"{arguments} left processes behind: {left}")
 
 

@@ -106,8 +106,9 @@ class Watchdog:
 class _Guard:
     """The watchdog process's side: one test at a time, and what has been done about it."""
 
-    def __init__(self, parent, stacks_path):
+    def __init__(self, parent, alive, stacks_path):
         self.parent = parent
+        self.alive = alive  # a pidfd
         self.stacks_path = stacks_path
         self.test = None
         self.keep = set()
@@ -141,38 +142,38 @@ class _Guard:
         lines = [f"watchdog: {self.test} was ended after {self.seconds:g} s. Its processes:"]
         for proc in filter(None, [parent, *family.values()]):
             lines.append("  " + procs.describe(proc))
-        lines.append(self.stacks([self.parent, *family]))
+        lines.append(self.stacks([parent, *family.values()] if parent else []))
         lines.append("(Stacks of spawned processes, if any, are in the captured stderr.)")
         # The report appears whole: the test process may look for it at any moment.
         with open(self.report_path + ".new", "w") as file:
             file.write("\n".join(lines))
         os.rename(self.report_path + ".new", self.report_path)
-        self.abort_spawned(family)
-        for pid in family:
-            _kill(pid, signal.SIGKILL)
+        self.abort_spawned(family.values())
+        for proc in family.values():
+            procs.send(proc, signal.SIGKILL)
         self.deadline = time.monotonic() + KILL_GRACE + GIVE_UP
         self._after(KILL_GRACE, self.raise_in_test)
 
-    def stacks(self, pids):
+    def stacks(self, members):
         """Has each process that can dump its stacks, and returns them without pytest's frames."""
         seen = os.path.getsize(self.stacks_path)
-        for pid in pids:
-            if procs.catches(pid, STACKS_SIGNAL):
+        for proc in members:
+            if procs.catches(proc.pid, STACKS_SIGNAL):
                 with open(self.stacks_path, "a") as file:
-                    file.write(f"\nStacks of pid {pid}:\n")
+                    file.write(f"\nStacks of pid {proc.pid}:\n")
                 before = os.path.getsize(self.stacks_path)
-                _kill(pid, STACKS_SIGNAL)
+                procs.send(proc, STACKS_SIGNAL)
                 self._wait_until_written(before)
         with open(self.stacks_path, errors="replace") as file:
             file.seek(seen)
             return "".join(line for line in file if not PYTEST_FRAME.search(line))
 
-    def abort_spawned(self, pids):
+    def abort_spawned(self, members):
         """Spawned processes do not know our signal, but (PYTHONFAULTHANDLER) dump at SIGABRT."""
-        spawned = [pid for pid in pids if not procs.catches(pid, STACKS_SIGNAL)]
-        for pid in reversed(spawned):  # children before their forkserver
-            if procs.catches(pid, signal.SIGABRT):
-                _kill(pid, signal.SIGABRT)
+        spawned = [proc for proc in members if not procs.catches(proc.pid, STACKS_SIGNAL)]
+        for proc in reversed(spawned):  # children before their forkserver
+            if procs.catches(proc.pid, signal.SIGABRT):
+                procs.send(proc, signal.SIGABRT)
                 time.sleep(0.05)  # one after the other: they may share the stderr
         if spawned:
             time.sleep(0.3)
@@ -190,7 +191,7 @@ class _Guard:
         if time.monotonic() >= self.deadline:
             self.give_up()
             return
-        _kill(self.parent, RAISE_SIGNAL)
+        self.signal_parent(RAISE_SIGNAL)
         self._after(RAISE_EVERY, self.raise_in_test)
 
     def give_up(self):
@@ -198,28 +199,27 @@ class _Guard:
             file.write("\nThe test process could not be interrupted and was killed.\n")
         with open(self.report_path, errors="replace") as file:
             sys.stderr.write("\n" + file.read())
-        _kill(self.parent, signal.SIGKILL)
+        self.signal_parent(signal.SIGKILL)
         self.next_step = None
+
+    def signal_parent(self, signum):
+        try:
+            signal.pidfd_send_signal(self.alive, signum)
+        except ProcessLookupError:
+            pass  # main() is about to notice
 
     def orphaned(self):
         """The test process is gone: nobody else will look after its family."""
         self.keep = {os.getpid()}
-        for pid in self.members():
-            _kill(pid, signal.SIGKILL)
-
-
-def _kill(pid, signum):
-    try:
-        os.kill(pid, signum)
-    except ProcessLookupError:
-        pass
+        for proc in self.members().values():
+            procs.send(proc, signal.SIGKILL)
 
 
 def main():
     parent, stacks_path = int(sys.argv[1]), sys.argv[2]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ^C is the test run's to handle
-    guard = _Guard(parent, stacks_path)
     alive = os.pidfd_open(parent)
+    guard = _Guard(parent, alive, stacks_path)
     pending = b""
     while True:
         timeout = None
