@@ -2,6 +2,8 @@
 
 import math
 import multiprocessing
+import os
+import signal
 import threading
 import time
 
@@ -9,6 +11,7 @@ import pytest
 
 import fastmp
 from fastmp import _std, synchronize
+from tests.support import procs
 from tests.support import sync_targets as targets
 from tests.support.waiting import Background, Interrupted, finish, interruption, kill, until
 
@@ -422,6 +425,21 @@ def test_a_killed_waiter_is_skipped(ctx):
     notify(condition)
     assert alive.result() is True
     assert waiting(condition) == 0
+
+
+def test_what_a_zombie_was_notified_of_goes_to_the_next():
+    condition, log = FORK.Condition(), []
+    process = FORK.Process(target=targets.wait_in_threads, args=(condition, 3))
+    process.start()
+    until(lambda: waiting(condition) == 3)
+    os.kill(process.pid, signal.SIGKILL)
+    until(lambda: procs.read(process.pid).state == "Z")
+    alive = start_waiter(condition, "alive", log)
+    notify(condition)
+    assert alive.result() is True
+    assert waiting(condition) == 0
+    process.join()
+    process.close()
 
 
 def test_notify_does_not_wait_for_a_killed_waiter(ctx):

@@ -24,8 +24,7 @@ typedef struct {
     struct fmp_guard guard;
     struct fmp_slot slot;
     struct fmp_condition_shm *shm; /* in the slot; NULL until _create() or _attach() */
-    struct fmp_spin spin;
-    PyObject *lock;   /* `_lock`, or NULL */
+    PyObject *lock;                /* `_lock`, or NULL */
     PyObject *native; /* its `_semlock`, if that is a _core.Lock or _core.RLock, else NULL */
 } ConditionObject;
 
@@ -138,6 +137,7 @@ take_up(ConditionObject *self, const struct fmp_lock_hold *hold, struct fmp_defe
 
 struct waiting {
     struct fmp_condition_shm *condition;
+    struct fmp_userlock_shm *lock; /* or NULL */
     struct fmp_condition_place place;
 };
 
@@ -148,12 +148,21 @@ try_wait(void *arg, struct fmp_wait *w)
     return fmp_condition_try(a->condition, &a->place, w);
 }
 
+static int
+look_around(void *arg)
+{
+    struct waiting *a = arg;
+    fmp_condition_tick(a->condition, a->lock);
+    return FMP_AGAIN;
+}
+
 /* With the lock put down: until notified, or the deadline, or an exception, which is deferred. */
 static void
-sleep_in_place(ConditionObject *self, struct waiting *a, int64_t deadline, struct fmp_deferred *d)
+sleep_in_place(struct waiting *a, int64_t deadline, struct fmp_deferred *d)
 {
+    /* No spinning: who is to notify needs the lock first, and then must find us asleep. */
     struct fmp_waiter waiter = {
-        .try_once = try_wait, .arg = a, .spin = &self->spin, .deadline = deadline};
+        .try_once = try_wait, .arg = a, .tick = look_around, .deadline = deadline};
     int rc = fmp_wait_for(&waiter);
     if (rc != FMP_OK && rc != FMP_TIMEOUT) {
         fmp_raise(rc, "wait for a condition");
@@ -164,7 +173,7 @@ sleep_in_place(ConditionObject *self, struct waiting *a, int64_t deadline, struc
 static PyObject *
 wait_until(ConditionObject *self, int64_t deadline)
 {
-    struct waiting a = {.condition = self->shm};
+    struct waiting a = {.condition = self->shm, .lock = userlock(self)};
     struct fmp_lock_hold hold;
     struct fmp_deferred d = {NULL, 0};
     fmp_condition_arrive(self->shm, &a.place);
@@ -172,7 +181,7 @@ wait_until(ConditionObject *self, int64_t deadline)
         (void)fmp_condition_leave(self->shm, &a.place, userlock(self));
         return NULL;
     }
-    sleep_in_place(self, &a, deadline, &d);
+    sleep_in_place(&a, deadline, &d);
     take_up(self, &hold, &d);
     bool notified = fmp_condition_leave(self->shm, &a.place, userlock(self));
     if (fmp_raise_deferred(&d) < 0) {

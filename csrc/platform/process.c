@@ -93,16 +93,22 @@ fmp_who_look_up(void)
 }
 
 bool
+fmp_who_vanished(fmp_who who)
+{
+    return kill((pid_t)fmp_who_pid(who), 0) < 0 && errno == ESRCH;
+}
+
+bool
 fmp_who_alive(fmp_who who)
 {
     uint32_t pid = fmp_who_pid(who);
-    if (kill((pid_t)pid, 0) < 0 && errno == ESRCH) {
+    if (fmp_who_vanished(who)) {
         return false;
     }
     char state;
     uint64_t start;
     if (!read_stat(pid, &state, &start)) {
-        return !(kill((pid_t)pid, 0) < 0 && errno == ESRCH);
+        return !fmp_who_vanished(who);
     }
     if (state == 'Z' || state == 'X') {
         return false;

@@ -40,6 +40,9 @@ fmp_who_pid(fmp_who who)
  * paths. */
 bool fmp_who_alive(fmp_who who);
 
+/* True when nobody has its pid any more; false also for a zombie. One system call. */
+bool fmp_who_vanished(fmp_who who);
+
 /* How many times this process descends from a fork since fastmp was loaded; changes in the child,
  * so state that must not cross a fork remembers the value it was made under. */
 static inline uint32_t

@@ -133,20 +133,26 @@ find_oldest(struct fmp_condition_shm *c, uint32_t *oldest)
     return place;
 }
 
-/* The kernel knows who sleeps; only for one that does not, take a look at the process. */
+/* Who sleeps is alive, says the kernel. Another may just be about to sleep: not worth more than one
+ * system call, unless it has to be known. */
 static bool
-reach(struct fmp_condition_shm *c, int i, fmp_who owner, struct fmp_userlock_shm *lock)
+reach(struct fmp_condition_shm *c, int i, fmp_who owner, struct fmp_userlock_shm *lock,
+      bool for_certain)
 {
     fmp_a32 *word = &c->word[i];
     bool slept = lock != NULL
                    ? fmp_futex_requeue(word, atomic_load(word), fmp_low_half(&lock->word))
                    : fmp_futex_wake(word, 1) > 0;
-    return slept || owner == fmp_who_am_i() || fmp_who_alive(owner);
+    if (slept || owner == fmp_who_am_i()) {
+        return true;
+    }
+    return for_certain ? fmp_who_alive(owner) : !fmp_who_vanished(owner);
 }
 
 /* Whether it reached somebody who lives. */
 static bool
-notify_place(struct fmp_condition_shm *c, int i, uint32_t word, struct fmp_userlock_shm *lock)
+notify_place(struct fmp_condition_shm *c, int i, uint32_t word, struct fmp_userlock_shm *lock,
+             bool for_certain)
 {
     fmp_who owner = atomic_load(&c->who[i]);
     uint32_t state = lock != NULL ? MOVED : NOTIFIED;
@@ -155,7 +161,7 @@ notify_place(struct fmp_condition_shm *c, int i, uint32_t word, struct fmp_userl
     }
     /* It fails when the waiter has left, or another notify() was faster. */
     if (atomic_compare_exchange_strong(&c->word[i], &word, (word & ~STATE) | state)) {
-        if (reach(c, i, owner, lock)) {
+        if (reach(c, i, owner, lock, for_certain)) {
             return true;
         }
         free_place(c, i, owner);
@@ -166,8 +172,8 @@ notify_place(struct fmp_condition_shm *c, int i, uint32_t word, struct fmp_userl
     return false;
 }
 
-void
-fmp_condition_notify(struct fmp_condition_shm *c, uint64_t count, struct fmp_userlock_shm *lock)
+static void
+notify(struct fmp_condition_shm *c, uint64_t count, struct fmp_userlock_shm *lock, bool for_certain)
 {
     while (count > 0) {
         uint32_t word = 0;
@@ -175,7 +181,7 @@ fmp_condition_notify(struct fmp_condition_shm *c, uint64_t count, struct fmp_use
         if (i < 0) {
             break;
         }
-        if (notify_place(c, i, word, lock)) {
+        if (notify_place(c, i, word, lock, for_certain)) {
             count--;
         }
     }
@@ -183,6 +189,30 @@ fmp_condition_notify(struct fmp_condition_shm *c, uint64_t count, struct fmp_use
         atomic_store(&c->crowd, 0);
         atomic_fetch_add(&c->generation, 1);
         fmp_wake(&c->generation, &c->sleepers, INT_MAX);
+    }
+}
+
+void
+fmp_condition_notify(struct fmp_condition_shm *c, uint64_t count, struct fmp_userlock_shm *lock)
+{
+    notify(c, count, lock, false);
+}
+
+void
+fmp_condition_tick(struct fmp_condition_shm *c, struct fmp_userlock_shm *lock)
+{
+    for (int i = 0; i < FMP_CONDITION_PLACES; i++) {
+        uint32_t word = atomic_load(&c->word[i]);
+        fmp_who owner = atomic_load(&c->who[i]);
+        if ((word & STATE) <= WAITING || owner == fmp_who_am_i() || fmp_who_alive(owner)
+            || !atomic_compare_exchange_strong(&c->word[i], &word, 0)) {
+            continue;
+        }
+        atomic_compare_exchange_strong(&c->who[i], &owner, 0);
+        if ((word & STATE) == MOVED && lock != NULL) {
+            atomic_fetch_sub(&lock->sleepers, 1);
+        }
+        notify(c, 1, NULL, true); /* who is notified here is woken: we do not hold the lock */
     }
 }
 

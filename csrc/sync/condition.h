@@ -10,7 +10,9 @@
  * threading's documentation allows it. While one of those sleeps, nobody takes a place in the
  * table, so that they are never overtaken.
  *
- * Nobody waits for a sleeper. A killed one is skipped, and its place is used again.
+ * Nobody waits for a sleeper. A killed one is skipped, and its place is used again. One that did not
+ * sleep when it was notified may be a zombie: at their ticks, those who wait look at the notified,
+ * and pass on what a dead one has got.
  *
  * Under a native lock notify() wakes nobody: whom it has chosen could but wait for the lock. The
  * kernel moves the sleeper to the lock's word, and the release of the lock wakes it: one switch
@@ -55,7 +57,7 @@ void fmp_condition_arrive(struct fmp_condition_shm *c, struct fmp_condition_plac
 int fmp_condition_try(struct fmp_condition_shm *c, const struct fmp_condition_place *place,
                       struct fmp_wait *w);
 
-/* `lock` in these is the user's lock, which the caller holds, or NULL if it is not a native one. */
+/* `lock` is the user's lock, which the caller holds, or NULL if it is not a native one. */
 
 /* Gives the place back. Whether it had been notified. */
 bool fmp_condition_leave(struct fmp_condition_shm *c, const struct fmp_condition_place *place,
@@ -64,6 +66,9 @@ bool fmp_condition_leave(struct fmp_condition_shm *c, const struct fmp_condition
 /* Releases the `count` that have waited longest. */
 void fmp_condition_notify(struct fmp_condition_shm *c, uint64_t count,
                           struct fmp_userlock_shm *lock);
+
+/* At a tick of one that waits, without the lock. */
+void fmp_condition_tick(struct fmp_condition_shm *c, struct fmp_userlock_shm *lock);
 
 /* How many wait and have not been notified. */
 uint32_t fmp_condition_waiting(struct fmp_condition_shm *c);

@@ -237,6 +237,41 @@ CASE(condition_loses_no_notification)
 }
 
 static void
+arrive_and_end(void *arg)
+{
+    struct condition_room *room = arg;
+    struct fmp_condition_place place;
+    fmp_condition_arrive(&room->condition, &place);
+}
+
+CASE(condition_passes_on_what_a_zombie_got)
+{
+    struct condition_room *room = shared_zeros(sizeof *room);
+    struct fmp_condition_shm *c = &room->condition;
+    struct fmp_condition_place place[2];
+    pid_t zombies[3];
+    for (int i = 0; i < 3; i++) {
+        zombies[i] = check_fork(arrive_and_end, room);
+        while (fmp_who_alive((fmp_who)zombies[i])) {
+            check_sleep_ms(1);
+        }
+    }
+    fmp_condition_arrive(c, &place[0]);
+    fmp_condition_arrive(c, &place[1]);
+    fmp_condition_notify(c, 1, &room->lock);
+    CHECK(!is_notified(c, &place[0]));
+    fmp_condition_tick(c, &room->lock);
+    CHECK(is_notified(c, &place[0])); /* after two zombies more */
+    CHECK(!is_notified(c, &place[1]));
+    fmp_condition_tick(c, &room->lock);
+    CHECK(!is_notified(c, &place[1])); /* once */
+    CHECK_EQ(atomic_load(&room->lock.sleepers), 0);
+    for (int i = 0; i < 3; i++) {
+        check_reap(zombies[i]);
+    }
+}
+
+static void
 wait_and_notify(void *arg)
 {
     struct condition_room *room = arg;
