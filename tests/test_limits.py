@@ -55,6 +55,7 @@ def test_queue_under_a_limit_on_file_sizes():
     assert queue.get() == 1
 
 
+@pytest.mark.no_sanitizer("ASan's own allocator aborts under RLIMIT_AS")
 def test_queue_under_a_limit_on_memory():
     queue = fastmp.Queue()
     in_a_limited_child(
