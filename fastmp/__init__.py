@@ -40,6 +40,14 @@ SUBWARNING = 25
 if "__main__" in sys.modules:
     sys.modules["__mp_main__"] = sys.modules["__main__"]
 
+
+def _link_managers(managers):
+    from . import _manager_rings
+
+    _manager_rings.link(managers)
+
+
+_std.when_loaded("managers", _link_managers)
 if _std.is_replaced():
     install()
 del _hook

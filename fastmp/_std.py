@@ -92,7 +92,16 @@ class _Finder:
                 return cls._replacement(name, full_name)
             if full_name == _PACKAGE:
                 return ModuleSpec(full_name, _AliasLoader(_FASTMP))
+        elif parent == _PACKAGE and name in _when_loaded:
+            return cls._shared(name, full_name)
         return None
+
+    @staticmethod
+    def _shared(name, full_name):
+        spec = stdlib_spec(name, full_name)
+        if spec is not None and name in _when_loaded:
+            spec.loader = _ThenLoader(spec.loader, _when_loaded[name])
+        return spec
 
     @staticmethod
     def _original(name, full_name):
@@ -104,13 +113,11 @@ class _Finder:
         spec.loader = _ThenLoader(spec.loader, _set_home)
         return spec
 
-    @staticmethod
-    def _replacement(name, full_name):
+    @classmethod
+    def _replacement(cls, name, full_name):
         if name not in OVERRIDDEN:
-            spec = stdlib_spec(name, full_name)
+            spec = cls._shared(name, full_name)
             if spec is not None:
-                if name in _when_loaded:
-                    spec.loader = _ThenLoader(spec.loader, _when_loaded[name])
                 return spec
         ours = f"{_FASTMP}.{name}"
         if PathFinder.find_spec(ours, sys.modules[_FASTMP].__path__) is None:

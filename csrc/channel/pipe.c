@@ -67,13 +67,23 @@ word_of(struct fmp_ring *ring, int which)
 
 /* --- making and ending ----------------------------------------------------------------------- */
 
+void
+fmp_pipe_use(struct fmp_pipe *p, struct fmp_ring *in, struct fmp_ring *out)
+{
+    if (in != NULL) {
+        p->in = in;
+    }
+    if (out != NULL) {
+        p->out = out;
+        p->closes_seen = atomic_load(word_of(out, CLOSES));
+    }
+}
+
 static void
 init_end(struct fmp_pipe *p, int fd, struct fmp_ring *in, struct fmp_ring *out)
 {
-    *p = (struct fmp_pipe){.fd = fd, .in = in, .out = out};
-    if (out != NULL) {
-        p->closes_seen = atomic_load(word_of(out, CLOSES));
-    }
+    *p = (struct fmp_pipe){.fd = fd};
+    fmp_pipe_use(p, in, out);
 }
 
 static int

@@ -57,6 +57,9 @@ int fmp_pipe_create(struct fmp_pipe *a, struct fmp_pipe *b, bool duplex);
  * descriptors over in every case, `fd` only on success. */
 int fmp_pipe_attach(struct fmp_pipe *p, int fd, int in_fd, int out_fd);
 
+/* Gives an end that has none a ring to read from, or to write to, or both; it takes them over. */
+void fmp_pipe_use(struct fmp_pipe *p, struct fmp_ring *in, struct fmp_ring *out);
+
 /* Closes the descriptor and tells the peer. When `in_use`, other threads of this process are
  * inside calls: the descriptor's number stays taken until fmp_fd_close(). */
 void fmp_pipe_hang_up(struct fmp_pipe *p, bool in_use);

@@ -7,7 +7,11 @@
 
 #include "bridge/wait.h"
 #include "channel/pipe.h"
+#include "channel/upgrade.h"
 #include "module.h"
+
+/* What a connection without rings may do to get some. */
+enum fmp_upgrade_role { FMP_NO_UPGRADE, FMP_MAY_OFFER, FMP_MAY_ACCEPT };
 
 typedef struct {
     PyObject_HEAD
@@ -19,8 +23,11 @@ typedef struct {
     bool retired; /* closed while threads were inside: the last of them frees the number */
     bool readable;
     bool writable;
-    int inside;          /* calls that use the descriptor, which may have let the GIL go */
-    uint32_t generation; /* of forks, for `inside`: a child has no thread inside */
+    int inside;                 /* calls that use the descriptor, which may have let the GIL go */
+    uint32_t generation;        /* of forks, for `inside`: a child has no thread inside */
+    struct fmp_upgrade upgrade; /* py_connection_upgrade.c, as the two below */
+    uint8_t role;               /* enum fmp_upgrade_role */
+    uint8_t sent;               /* objects, by who may offer */
 } FmpConnection;
 
 #define FMP_CONNECTION_STACK 512 /* records of this size need no heap */
@@ -56,11 +63,17 @@ int fmp_connection_take(FmpConnection *self, struct fmp_message *m, uint8_t *sta
 /* Whether something can be received before the deadline: FMP_OK, FMP_TIMEOUT, or another result. */
 int fmp_connection_poll(FmpConnection *self, int64_t deadline);
 
+/* Descriptors that travel with a message. */
+struct fmp_wire_fds {
+    int fds[FMP_UPGRADE_FDS];
+    unsigned n;
+};
+
 /* py_connection_wire.c: the stdlib's format on the descriptor itself. Sends: 0 or -1. Receives: a
  * bytes object; NULL with an exception, or without one when the length, which has been read then,
- * is above `longest`. */
-int fmp_wire_send(FmpConnection *self, const void *data, size_t size);
-PyObject *fmp_wire_receive(FmpConnection *self, uint64_t longest);
+ * is above `longest`. `fds` are sent along, or come along and are the caller's; NULL: none. */
+int fmp_wire_send(FmpConnection *self, const void *data, size_t size, struct fmp_wire_fds *fds);
+PyObject *fmp_wire_receive(FmpConnection *self, uint64_t longest, struct fmp_wire_fds *fds);
 /* FMP_OK, FMP_TIMEOUT, or another result. */
 int fmp_wire_poll(FmpConnection *self, int64_t deadline);
 
@@ -71,6 +84,19 @@ PyObject *fmp_connection_recv_bytes(FmpConnection *self, PyObject *const *args, 
                                     PyObject *kwnames);
 PyObject *fmp_connection_recv_bytes_into(FmpConnection *self, PyObject *const *args,
                                          Py_ssize_t n_args, PyObject *kwnames);
+
+/* py_connection_upgrade.c */
+PyObject *fmp_connection_offer_rings(FmpConnection *self, PyObject *ignored);
+PyObject *fmp_connection_accept_rings(FmpConnection *self, PyObject *ignored);
+/* What is to be sent along with the object that comes next on the wire. */
+void fmp_connection_attach_offer(FmpConnection *self, struct fmp_wire_fds *offer);
+/* A pickle from the wire; rings that are offered with it are accepted. As fmp_wire_receive(). */
+PyObject *fmp_connection_receive_pickle(FmpConnection *self);
+/* Waits for input, and turns to the ring when the peer has: while upgrade.in is there, before each
+ * look at pipe.in. FMP_OK, FMP_TIMEOUT, or another result. */
+int fmp_connection_follow(FmpConnection *self, int64_t deadline);
+/* The same before a receive: 0, or -1 with an exception. */
+int fmp_connection_await(FmpConnection *self);
 
 /* py_wait.c */
 PyObject *fmp_connection_wait(PyObject *module, PyObject *const *args, Py_ssize_t n_args,

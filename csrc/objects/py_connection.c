@@ -118,7 +118,9 @@ send_pickle(FmpConnection *self, PyObject *object)
     }
     int rc = PyObject_GetBuffer(pickle, &view, PyBUF_SIMPLE);
     if (rc == 0) {
-        rc = fmp_wire_send(self, view.buf, (size_t)view.len);
+        struct fmp_wire_fds offer;
+        fmp_connection_attach_offer(self, &offer);
+        rc = fmp_wire_send(self, view.buf, (size_t)view.len, &offer);
         PyBuffer_Release(&view);
     }
     Py_DECREF(pickle);
@@ -132,6 +134,7 @@ connection_send(FmpConnection *self, PyObject *object)
         return NULL;
     }
     int rc;
+    fmp_upgrade_switch(&self->upgrade, &self->pipe);
     if (self->pipe.out == NULL) {
         rc = send_pickle(self, object);
     }
@@ -165,7 +168,7 @@ unpickle(FmpConnection *self, PyObject *bytes)
 static PyObject *
 connection_recv(FmpConnection *self, PyObject *Py_UNUSED(ignored))
 {
-    if (fmp_connection_check_readable(self) < 0) {
+    if (fmp_connection_check_readable(self) < 0 || fmp_connection_await(self) < 0) {
         return NULL;
     }
     uint8_t stack[FMP_CONNECTION_STACK];
@@ -178,7 +181,7 @@ connection_recv(FmpConnection *self, PyObject *Py_UNUSED(ignored))
         }
         return m.kind == FMP_REC_BYTES ? m.bytes : unpickle(self, m.bytes);
     case FMP_PIPE_FOREIGN:
-        return unpickle(self, fmp_wire_receive(self, UINT64_MAX));
+        return unpickle(self, fmp_connection_receive_pickle(self));
     default:
         return NULL;
     }
@@ -365,6 +368,11 @@ connection_share(FmpConnection *self, PyObject *Py_UNUSED(ignored))
     if (check_open(self) < 0) {
         return NULL;
     }
+    if (self->upgrade.in != NULL || self->upgrade.out != NULL) {
+        PyErr_SetString(PyExc_ValueError,
+                        "a connection that is moving to shared memory cannot be passed on");
+        return NULL;
+    }
     const struct fmp_pipe *p = &self->pipe;
     return Py_BuildValue("(iii)", p->fd, p->in != NULL ? p->in->fd : -1,
                          p->out != NULL ? p->out->fd : -1);
@@ -404,6 +412,7 @@ connection_dealloc(FmpConnection *self)
     PyTypeObject *type = Py_TYPE(self);
     fmp_connection_close(self);
     fmp_pipe_free(&self->pipe);
+    fmp_upgrade_free(&self->upgrade);
     type->tp_free((PyObject *)self);
     Py_DECREF(type);
 }
@@ -436,6 +445,10 @@ static PyMethodDef connection_methods[] = {
     {"_share", (PyCFunction)connection_share, METH_NOARGS, "(fd, fd or -1, fd or -1)"},
     {"_attach", (PyCFunction)connection_attach, METH_VARARGS | METH_CLASS,
      "An end from (fd, fd or -1, fd or -1, readable, writable)."},
+    {"_offer_rings", (PyCFunction)fmp_connection_offer_rings, METH_NOARGS,
+     "Offer the peer rings, some messages from now, if this is a local socket."},
+    {"_accept_rings", (PyCFunction)fmp_connection_accept_rings, METH_NOARGS,
+     "Accept rings that the peer offers with an object."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -85,8 +85,9 @@ choose(Py_ssize_t length, PyObject *offset_object, PyObject *size_object, Py_ssi
 static int
 send_raw(FmpConnection *self, const void *data, size_t size)
 {
+    fmp_upgrade_switch(&self->upgrade, &self->pipe);
     if (self->pipe.out == NULL) {
-        return fmp_wire_send(self, data, size);
+        return fmp_wire_send(self, data, size, NULL);
     }
     struct fmp_encoded e;
     fmp_encode_raw(&e, FMP_REC_RAW, data, size);
@@ -198,12 +199,15 @@ receive(FmpConnection *self, struct view *v, uint8_t *stack, uint64_t longest)
 {
     struct fmp_message *m = &v->message;
     *m = (struct fmp_message){0};
+    if (fmp_connection_await(self) < 0) {
+        return -1;
+    }
     int rc = self->pipe.in != NULL ? fmp_connection_take(self, m, stack) : FMP_PIPE_FOREIGN;
     if (rc == FMP_OK) {
         rc = view_message(self, v);
     }
     else {
-        rc = rc == FMP_PIPE_FOREIGN ? view_bytes(v, fmp_wire_receive(self, longest)) : -1;
+        rc = rc == FMP_PIPE_FOREIGN ? view_bytes(v, fmp_wire_receive(self, longest, NULL)) : -1;
     }
     if (rc < 0) {
         view_free(v);

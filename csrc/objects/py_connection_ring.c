@@ -151,6 +151,12 @@ try_poll(void *arg, struct fmp_wait *w)
 int
 fmp_connection_poll(FmpConnection *self, int64_t deadline)
 {
+    if (self->upgrade.in != NULL) {
+        int rc = fmp_connection_follow(self, deadline);
+        if (rc != FMP_OK || self->pipe.in == NULL) {
+            return rc;
+        }
+    }
     struct receiving r = {.pipe = &self->pipe, .call.at_once = deadline == 0};
     struct fmp_waiter waiter = {
         .try_once = try_poll, .arg = &r, .spin = &self->receive_spin, .deadline = deadline};

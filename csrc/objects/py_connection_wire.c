@@ -20,14 +20,21 @@ struct transfer {
     size_t n_head;
     uint8_t *data;
     size_t n_data;
-    int64_t n; /* out */
+    struct fmp_wire_fds *fds; /* to go with the first byte, or coming; or NULL */
+    int64_t n;                /* out */
 };
 
 static int
 try_read(void *arg, struct fmp_wait *Py_UNUSED(w))
 {
     struct transfer *t = arg;
-    t->n = fmp_fd_read(t->fd, t->data, t->n_data);
+    if (t->fds != NULL && t->fds->n == 0) {
+        t->n = fmp_socket_read_fds(t->fd, t->data, t->n_data, t->fds->fds, FMP_UPGRADE_FDS,
+                                   &t->fds->n);
+    }
+    else {
+        t->n = fmp_fd_read(t->fd, t->data, t->n_data);
+    }
     return t->n < 0 ? (int)t->n : FMP_OK;
 }
 
@@ -35,7 +42,13 @@ static int
 try_write(void *arg, struct fmp_wait *Py_UNUSED(w))
 {
     struct transfer *t = arg;
-    t->n = fmp_fd_write(t->fd, t->head, t->n_head, t->data, t->n_data);
+    if (t->fds != NULL && t->fds->n > 0) {
+        t->n = fmp_socket_write_fds(t->fd, t->head, t->n_head, t->data, t->n_data, t->fds->fds,
+                                    t->fds->n);
+    }
+    else {
+        t->n = fmp_fd_write(t->fd, t->head, t->n_head, t->data, t->n_data);
+    }
     return t->n < 0 ? (int)t->n : FMP_OK;
 }
 
@@ -76,15 +89,16 @@ write_header(uint8_t *head, uint64_t size)
 }
 
 int
-fmp_wire_send(FmpConnection *self, const void *data, size_t size)
+fmp_wire_send(FmpConnection *self, const void *data, size_t size, struct fmp_wire_fds *fds)
 {
     uint8_t head[12];
-    struct transfer t = {.head = head, .data = (uint8_t *)data, .n_data = size};
+    struct transfer t = {.head = head, .data = (uint8_t *)data, .n_data = size, .fds = fds};
     t.n_head = write_header(head, size);
     while (t.n_head + t.n_data > 0) {
         if (transfer(self, try_write, &t) < 0) {
             return -1;
         }
+        t.fds = NULL;
         size_t n = (size_t)t.n, of_head = n < t.n_head ? n : t.n_head;
         t.head += of_head;
         t.n_head -= of_head;
@@ -97,9 +111,9 @@ fmp_wire_send(FmpConnection *self, const void *data, size_t size)
 /* --- receiving ------------------------------------------------------------------------------- */
 
 static int
-read_exactly(FmpConnection *self, void *data, size_t size)
+read_exactly(FmpConnection *self, void *data, size_t size, struct fmp_wire_fds *fds)
 {
-    struct transfer t = {.data = data, .n_data = size};
+    struct transfer t = {.data = data, .n_data = size, .fds = fds};
     while (t.n_data > 0) {
         if (transfer(self, try_read, &t) < 0) {
             return -1;
@@ -130,16 +144,16 @@ big_endian(const uint8_t *bytes, int n)
 }
 
 PyObject *
-fmp_wire_receive(FmpConnection *self, uint64_t longest)
+fmp_wire_receive(FmpConnection *self, uint64_t longest, struct fmp_wire_fds *fds)
 {
     uint8_t head[8];
-    if (read_exactly(self, head, 4) < 0) {
+    if (read_exactly(self, head, 4, fds) < 0) {
         return NULL;
     }
     int32_t short_size = (int32_t)big_endian(head, 4);
     uint64_t size = short_size > 0 ? (uint64_t)short_size : 0;
     if (short_size == -1) {
-        if (read_exactly(self, head, 8) < 0) {
+        if (read_exactly(self, head, 8, NULL) < 0) {
             return NULL;
         }
         size = big_endian(head, 8);
@@ -151,7 +165,7 @@ fmp_wire_receive(FmpConnection *self, uint64_t longest)
         return PyErr_NoMemory();
     }
     PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
-    if (bytes != NULL && read_exactly(self, PyBytes_AS_STRING(bytes), (size_t)size) < 0) {
+    if (bytes != NULL && read_exactly(self, PyBytes_AS_STRING(bytes), (size_t)size, NULL) < 0) {
         Py_CLEAR(bytes);
     }
     return bytes;

@@ -1,4 +1,4 @@
-/* socket.h - a pair of connected sockets, single bytes on them, and plain descriptor transfers. */
+/* socket.h - a pair of connected sockets, single bytes on them, and transfers on any descriptor. */
 #ifndef FMP_PLATFORM_SOCKET_H
 #define FMP_PLATFORM_SOCKET_H
 
@@ -21,6 +21,20 @@ int fmp_socket_take_byte(int fd, uint8_t *byte);
  * `head` is written before `data`, in one call; *written counts both. */
 int64_t fmp_fd_read(int fd, void *data, size_t size);
 int64_t fmp_fd_write(int fd, const void *head, size_t n_head, const void *data, size_t n_data);
+
+/* The same for a local socket, with descriptors attached: the peer gets `n_fds` copies of `fds` with
+ * the first byte. A read takes the descriptors that come with what it reads, up to `room`, and sets
+ * *n_fds; any more are closed. */
+int64_t fmp_socket_write_fds(int fd, const void *head, size_t n_head, const void *data,
+                             size_t n_data, const int *fds, unsigned n_fds);
+int64_t fmp_socket_read_fds(int fd, void *data, size_t size, int *fds, unsigned room,
+                            unsigned *n_fds);
+
+/* Whether it is a socket of AF_UNIX, which can carry descriptors. */
+bool fmp_socket_is_local(int fd);
+
+/* Whether the number is in the upper half of those this process may have: time to spare some. */
+bool fmp_fd_is_scarce(int fd);
 
 bool fmp_fd_nonblocking(int fd);
 void fmp_fd_close(int fd);
