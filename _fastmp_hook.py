@@ -25,7 +25,7 @@ class _Finder:
     @staticmethod
     def find_spec(name, path=None, target=None):
         if name == "multiprocessing":
-            return ModuleSpec(name, _Loader)
+            return ModuleSpec(name, _Loader, is_package=True)
         if name == "fastmp" and _root is not None:
             return PathFinder.find_spec(name, [_root])
         return None

@@ -60,6 +60,10 @@ class _AliasLoader:
     def exec_module(self, module):
         sys.modules[module.__spec__.name] = import_module(self.target)
 
+    def get_code(self, name):
+        """For ``python -m``: ImportError, as with the stdlib's package, which has no __main__."""
+        raise ImportError(f"{name!r} means {self.target!r} and cannot be directly executed")
+
 
 class _ThenLoader:
     """Loads a module as *loader* does, then calls *then* with it."""
@@ -91,7 +95,7 @@ class _Finder:
             if parent == _PACKAGE:
                 return cls._replacement(name, full_name)
             if full_name == _PACKAGE:
-                return ModuleSpec(full_name, _AliasLoader(_FASTMP))
+                return ModuleSpec(full_name, _AliasLoader(_FASTMP), is_package=True)
         elif parent == _PACKAGE and name in _when_loaded:
             return cls._shared(name, full_name)
         return None

@@ -269,6 +269,25 @@ def test_the_stdlibs_originals_are_not_loaded_twice(python):
     assert check(python("-c", program, "late")) == ["[]"]
 
 
+@pytest.mark.parametrize("args", [["-m", "multiprocessing"], ["-m", "multiprocessing.queues"]])
+def test_what_cannot_be_run_says_so(python, installed, args):
+    """The package has no __main__, whatever fastmp has."""
+    result = python(*args, python=installed, FASTMP_INSTALL="1", PYTHONPATH=None)
+    assert result.code == 1
+    assert "cannot be directly executed" in result.err and "Traceback" not in result.err
+
+
+def test_the_package_is_found_as_one(python, installed):
+    program = """
+from importlib.util import find_spec
+print(find_spec("multiprocessing").submodule_search_locations is not None)
+import multiprocessing
+print(find_spec("multiprocessing").submodule_search_locations is not None)
+"""
+    result = python("-c", program, python=installed, FASTMP_INSTALL="1", PYTHONPATH=None)
+    assert check(result) == ["True"] * 2
+
+
 #
 # The .pth
 #

@@ -10,6 +10,7 @@ import multiprocessing.util
 import os
 import pickle
 import sys
+import textwrap
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
@@ -18,6 +19,7 @@ import fastmp
 import fastmp.connection
 import fastmp.queues
 import fastmp.util
+from tests.support.run import run
 
 BOTH = [fastmp, multiprocessing]
 TIMEOUT = 30
@@ -101,6 +103,47 @@ def test_both_packages_agree_in_a_child(child, pipe, start_method):
     }
 
 
+@pytest.mark.parametrize("setting", ["multiprocessing", "fastmp"])
+def test_a_start_method_that_either_sets_is_boths(start_method, tmp_path, setting):
+    """Set once, and for both: the default contexts of both make such processes."""
+    program = f"""
+        import fastmp, multiprocessing
+        both = fastmp, multiprocessing
+        assert [package.get_start_method(allow_none=True) for package in both] == [None] * 2
+        {setting}.set_start_method({start_method!r})
+        for package in both:
+            try:
+                package.set_start_method("fork")
+            except RuntimeError as e:
+                print(e)
+            print(package.get_start_method(), type(package.get_context()).__name__)
+    """
+    result = run("-c", textwrap.dedent(program), cwd=tmp_path)
+    name = {"fork": "Fork", "spawn": "Spawn", "forkserver": "ForkServer"}[start_method]
+    assert result.err == ""
+    assert result.out.splitlines() == [
+        "context has already been set",
+        f"{start_method} {name}Context",
+    ] * len(BOTH)
+
+
+def tell_authkey(sender):
+    sender.send(bytes(multiprocessing.current_process().authkey))
+    sender.send(bytes(fastmp.current_process().authkey))
+
+
+@pytest.mark.parametrize("setting", BOTH, ids=["set by fastmp", "set by stdlib"])
+def test_an_authkey_that_either_sets_is_boths(child, pipe, setting):
+    receiver, sender = pipe
+    before = setting.current_process().authkey
+    setting.current_process().authkey = b"another key"
+    try:
+        child(tell_authkey, sender)
+        assert [received(receiver), received(receiver)] == [b"another key"] * 2
+    finally:
+        setting.current_process().authkey = before
+
+
 def receive(receiver):
     receiver.recv()
 
@@ -123,6 +166,29 @@ def test_active_children_of_either_sees_both(start_method):
             assert process.exitcode == 0
             process.close()
     assert fastmp.active_children() == multiprocessing.active_children() == []
+
+
+def tell_active_children(sender):
+    """In a child: its own children, and not its siblings."""
+    held, holding = multiprocessing.get_context("fork").Pipe(duplex=False)
+    processes = [
+        package.get_context("fork").Process(target=receive, args=(held,)) for package in BOTH
+    ]
+    for process in processes:
+        process.start()
+    sender.send([set(package.active_children()) == set(processes) for package in BOTH])
+    for _ in processes:
+        holding.send(None)
+    for process in processes:
+        process.join()
+    sender.send([package.active_children() for package in BOTH])
+
+
+def test_active_children_of_either_sees_both_in_children_of_both(child, pipe):
+    receiver, sender = pipe
+    child(tell_active_children, sender)
+    assert received(receiver) == [True, True]
+    assert received(receiver) == [[], []]
 
 
 def start_grandchild(other, sender):
@@ -185,6 +251,22 @@ def test_after_fork_functions_of_either_run_in_forked_children(package, pipe):
     assert received(receiver) == [True, True]
     process.join(TIMEOUT)
     process.close()
+
+
+def fork_and_tell(other, sender):
+    forked = [Forked(fastmp), Forked(multiprocessing)]
+    process = (
+        sys.modules[other].get_context("fork").Process(target=tell_forked, args=(sender, forked))
+    )
+    process.start()
+    process.join()
+
+
+def test_after_fork_functions_of_either_run_where_children_of_both_fork(child, pipe, other):
+    """A spawned child has none of its parent's; its own run in what it forks."""
+    receiver, sender = pipe
+    child(fork_and_tell, other.__name__, sender)
+    assert received(receiver) == [True, True]
 
 
 #
@@ -256,12 +338,68 @@ def test_connections_work_in_the_others_children(child, other, start_method):
         assert received(ours) == 2
 
 
+@pytest.mark.parametrize("sending", [True, False], ids=["sends", "receives"])
+def test_ends_of_one_way_pipes_work_in_the_others_children(child, other, start_method, sending):
+    receiver, sender = other.get_context(start_method).Pipe(duplex=False)
+    with receiver, sender:
+        if sending:
+            child(sender_sends, sender)
+            assert received(receiver) == ["item"] * 1000
+        else:
+            process = child(receiver_receives, receiver)
+            sender.send(["item"] * 1000)
+            process.join(TIMEOUT)
+
+
+def sender_sends(sender):
+    sender.send(["item"] * 1000)
+
+
+def receiver_receives(receiver):
+    assert receiver.recv() == ["item"] * 1000
+
+
+def forward(queue):
+    """Answer through a connection that comes with the message."""
+    connection, item = queue.get()
+    connection.send(item)
+    connection.close()
+
+
+@pytest.mark.parametrize("carrier", ["Queue", "SimpleQueue", "Pipe"])
+def test_connections_pass_through_what_the_other_made(child, package, other, carrier, start_method):
+    """A connection of the one sent through a queue or a pipe of the other, while both run."""
+    receiver, sender = other.get_context(start_method).Pipe(duplex=False)
+    if carrier == "Pipe":
+        there, here = package.get_context(start_method).Pipe(duplex=False)
+        child(forward_from_pipe, there)
+        here.send((sender, "item"))
+        there.close()
+    else:
+        here = getattr(package.get_context(start_method), carrier)()
+        child(forward, here)
+        here.put((sender, "item"))
+    assert received(receiver) == "item"
+    receiver.close()
+    sender.close()
+    here.close()
+    if carrier == "Queue":
+        here.join_thread()
+
+
+def forward_from_pipe(there):
+    connection, item = there.recv()
+    connection.send(item)
+    connection.close()
+    there.close()
+
+
 def acquire_and_tell(lock, sender):
     with lock:
         sender.send("acquired")
 
 
-@pytest.mark.parametrize("kind", ["Lock", "RLock", "Semaphore"])
+@pytest.mark.parametrize("kind", ["Lock", "RLock", "Semaphore", "BoundedSemaphore", "Condition"])
 def test_locks_work_in_the_others_children(child, other, pipe, start_method, kind):
     receiver, sender = pipe
     lock = getattr(other.get_context(start_method), kind)()
@@ -295,6 +433,56 @@ def test_events_work_in_the_others_children(child, other, pipe, start_method):
     child(send_when_told, event, sender)
     event.set()
     assert received(receiver) == "text"
+
+
+def wait_for_notice(condition, sender):
+    with condition:
+        sender.send("waiting")
+        sender.send(condition.wait(TIMEOUT))
+
+
+def test_conditions_work_in_the_others_children(child, other, pipe, start_method):
+    receiver, sender = pipe
+    condition = other.get_context(start_method).Condition()
+    child(wait_for_notice, condition, sender)
+    assert received(receiver) == "waiting"
+    with condition:
+        condition.notify()
+    assert received(receiver) is True
+
+
+def meet(barrier, sender):
+    sender.send(barrier.wait(TIMEOUT) in (0, 1))
+
+
+def test_barriers_work_in_the_others_children(child, other, pipe, start_method):
+    receiver, sender = pipe
+    barrier = other.get_context(start_method).Barrier(2)
+    child(meet, barrier, sender)
+    assert barrier.wait(TIMEOUT) in (0, 1)
+    assert received(receiver) is True
+
+
+def append(items, item):
+    items.append(item)
+
+
+def test_proxies_work_in_the_others_children(child, other, start_method):
+    with other.get_context(start_method).Manager() as manager:
+        items = manager.list()
+        child(append, items, "item").join(TIMEOUT)
+        assert list(items) == ["item"]
+
+
+def map_in_a_pool(other, method, sender):
+    with sys.modules[other].get_context(method).Pool(1) as pool:
+        sender.send(pool.map(abs, [-1, -2]))
+
+
+def test_pools_of_one_run_in_the_others_children(child, other, pipe, start_method):
+    receiver, sender = pipe
+    child(map_in_a_pool, other.__name__, start_method, sender)
+    assert received(receiver) == [1, 2]
 
 
 def test_wait_takes_connections_and_sentinels_of_both(start_method):
