@@ -8,7 +8,7 @@ JOBS ?= $(shell nproc)
 T ?=
 ARGS ?=
 
-.PHONY: help setup build debug sanitize notick test ctest lint format bench docs demo clean
+.PHONY: help setup build debug sanitize notick test ctest cpython lint format bench docs demo clean
 
 help: ## this list
 	@echo "make <task> [PY=3.10|3.11|3.12|3.13]"
@@ -36,6 +36,9 @@ sanitize: setup ## a core with ASan and UBSan, apart from the tree, and most tes
 
 notick: setup ## the same for a core whose sleeps have no ticks: no lost wake-up can hide
 	@tools/variant notick $(PYTHON) $(T) $(ARGS)
+
+cpython: build ## CPython's own tests of multiprocessing, on the stdlib and on fastmp
+	@$(PYTHON) -m tests.cpython --build --python $(PY) $(ARGS)
 
 lint: build ## ruff, mypy, clang-format, cppcheck
 	@tools/lint

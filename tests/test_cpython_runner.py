@@ -7,6 +7,7 @@ import json
 import sys
 import threading
 from dataclasses import replace
+from datetime import date
 
 import pytest
 
@@ -331,6 +332,13 @@ def test_suites_are_chosen():
     assert [suite.name for suite in suites.choose([], ["fcntl"])] == ["fcntl"]
     with pytest.raises(ValueError, match="no such suite: x"):
         suites.choose([], ["x"])
+
+
+def test_all_parts_have_their_day():
+    days = [date.fromordinal(740_000 + i) for i in range(15)]
+    parts = {suites.part_of(day) for day in days}
+    assert len(parts) == len(days) and ("3.13", "fork") not in parts
+    assert {version for version, _ in parts} == set(suites.PYTHONS)
 
 
 def test_the_table_keeps_what_was_not_run_again(tmp_path):

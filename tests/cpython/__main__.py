@@ -11,6 +11,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime, timezone
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TypeAlias
@@ -38,7 +39,13 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         help="the suite of that start method, or those of none; may be repeated (default: all)",
     )
     add("--suite", action="append", help="that suite alone; may be repeated")
+    add(
+        "--and-part-of-the-day",
+        action="store_true",
+        help="besides, one method's suites on one Python, another each day (for CI)",
+    )
     add("--ids", default="*", help="a pattern: those ids alone; the results are not kept")
+    add("--build", action="store_true", help="build fastmp for that Python first")
     add("--jobs", type=int, default=2, help="how many processes run tests at once (default: 2)")
     add("--still", type=float, default=Limits.still, help="seconds that a test may take")
     add(
@@ -106,6 +113,8 @@ def both_sides(
 
 def run(version: str, chosen: list[Suite], options: argparse.Namespace) -> list[SuiteReport]:
     """Run the suites on that Python, both sides of each."""
+    if options.build:
+        environment.build(version)
     workspace = options.json / version
     workspace.mkdir(parents=True, exist_ok=True)
     directory = Path(tempfile.mkdtemp(prefix="fastmp-cpython-"))
@@ -119,6 +128,9 @@ def run(version: str, chosen: list[Suite], options: argparse.Namespace) -> list[
                 suite.name, suite.method, version, python.release, stdlib, fastmp, suite.imports
             )
             tell(made)
+            if options.ids == "*":
+                path = workspace / f"{made.suite}.json"
+                path.write_text(json.dumps(made.as_json(), indent=1))
             reports.append(made)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
@@ -137,6 +149,17 @@ def tell(made: SuiteReport) -> None:
     for complaint in made.complaints():
         print("  DIFFERENCE " + complaint.strip().replace("\n", "\n    "))
     sys.stdout.flush()
+
+
+def plan(chosen: list[Suite], options: argparse.Namespace) -> Iterator[tuple[str, list[Suite]]]:
+    """Which suites are run on which Python."""
+    for version in options.python or ["3.13"]:
+        yield version, chosen
+    if options.and_part_of_the_day:
+        today = datetime.now(timezone.utc).date()
+        version, method = suites.part_of(today)
+        print(f"The part of {today}: --python {version} --method {method}", flush=True)
+        yield version, suites.choose([method], [])
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -158,16 +181,12 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     default_signals()
     reports: list[SuiteReport] = []
-    for version in options.python or ["3.13"]:
+    for version, those in plan(chosen, options):
         try:
-            made = run(version, chosen, options)
+            reports += run(version, those, options)
         except (environment.NotAvailable, NotListed) as e:
             print(e, file=sys.stderr)
             return 2
-        reports += made
-        for each in made if options.ids == "*" else []:
-            path = options.json / version / f"{each.suite}.json"
-            path.write_text(json.dumps(each.as_json(), indent=1))
     print("\nEach figure: the stdlib's / fastmp's\n" + report.printed(reports))
     bad = [each for each in reports if each.complaints()]
     print(f"FAILED: {', '.join(f'{each.python} {each.suite}' for each in bad)}" if bad else "ok")

@@ -86,14 +86,20 @@ def _is_needless(core: str) -> Callable[[str, list[str]], list[str]]:
     return needless
 
 
+def build(version: str) -> None:
+    """Bring the core for that Python up to date."""
+    command = ["make", "--no-print-directory", "-C", str(ROOT), "build", f"PY={version}"]
+    if subprocess.run(command, check=False).returncode != 0:
+        raise NotAvailable(f"fastmp could not be built for CPython {version}")
+
+
 def make(version: str, directory: Path) -> Interpreter:
     """Make the environment for that version; :exc:`NotAvailable` says why there is none."""
     base = _base_python(version)
     suffix = _ask(base, "import sysconfig; print(sysconfig.get_config_var('EXT_SUFFIX'))")
     if not (ROOT / "fastmp" / f"_core{suffix}").exists():
         raise NotAvailable(
-            f"fastmp is not built for CPython {version}: `make build PY={version}`, "
-            f"or `{base} setup.py build_ext --inplace`"
+            f"fastmp is not built for CPython {version}: `make build PY={version}` does it"
         )
     subprocess.run([base, "-m", "venv", "--without-pip", str(directory)], check=True)
     python = directory / "bin" / "python"

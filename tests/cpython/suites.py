@@ -12,9 +12,19 @@ are no multiprocessing), test_socket's TestSocketSharing (Windows).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from fnmatch import fnmatchcase
 
 METHODS = ("fork", "spawn", "forkserver")
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+
+# What CI runs in turn, a part a day, besides the newest Python's fork.
+PARTS = [
+    (version, method)
+    for version in PYTHONS
+    for method in (*METHODS, "other")
+    if (version, method) != (PYTHONS[-1], "fork")
+]
 
 
 @dataclass(frozen=True)
@@ -93,3 +103,8 @@ def choose(methods: list[str], names: list[str]) -> list[Suite]:
     if unknown:
         raise ValueError(f"no such suite: {', '.join(sorted(unknown))}")
     return chosen
+
+
+def part_of(day: date) -> tuple[str, str]:
+    """The (Python, method) that CI runs on that day."""
+    return PARTS[day.toordinal() % len(PARTS)]
