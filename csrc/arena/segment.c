@@ -1,77 +1,23 @@
-/* segment.c - this process's table of mapped segments; see segment.h.
+/* segment.c - mapping whole segments; see segment.h.
  *
- * Owns a process-local list under a process-local lock; the lock is held across fork so that the
- * child finds the list whole. A kill leaves nothing: no names, no counts across processes.
+ * Owns the mapping and the descriptor of each segment until its last reference (known.c). A kill
+ * leaves nothing: no names, no counts across processes.
  */
 #include "arena/segment.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "base/check.h"
+#include "arena/known.h"
 #include "base/layout.h"
 #include "base/status.h"
 #include "platform/memory.h"
 
 struct fmp_segment {
+    struct fmp_known known; /* first: a segment is found from it */
     void *base;
     size_t size;
-    int fd;
-    uint32_t references;
-    struct fmp_segment *next;
 };
-
-static struct fmp_segment *known; /* reset after fork: stays valid, mappings are inherited */
-static pthread_mutex_t known_lock = PTHREAD_MUTEX_INITIALIZER; /* reset after fork */
-
-static void
-before_fork(void)
-{
-    pthread_mutex_lock(&known_lock);
-}
-
-static void
-after_fork_parent(void)
-{
-    pthread_mutex_unlock(&known_lock);
-}
-
-static void
-after_fork_child(void)
-{
-    pthread_mutex_init(&known_lock, NULL);
-}
-
-__attribute__((constructor(201))) static void
-watch_forks(void)
-{
-    pthread_atfork(before_fork, after_fork_parent, after_fork_child);
-}
-
-static void
-add_known(struct fmp_segment *s)
-{
-    s->next = known;
-    known = s;
-}
-
-static void
-remove_known(struct fmp_segment *s)
-{
-    struct fmp_segment **at = &known;
-    while (*at != s) {
-        at = &(*at)->next;
-    }
-    *at = s->next;
-}
-
-static const struct fmp_header_shm *
-header_of(const struct fmp_segment *s)
-{
-    return s->base;
-}
 
 /* Maps fd; on success the segment owns it. */
 static int
@@ -87,8 +33,7 @@ map_segment(int fd, size_t size, struct fmp_segment **out)
         return rc;
     }
     s->size = size;
-    s->fd = fd;
-    s->references = 1;
+    s->known = (struct fmp_known){.header = s->base, .kind = FMP_KIND_SLAB, .fd = fd};
     *out = s;
     return FMP_OK;
 }
@@ -97,7 +42,7 @@ static void
 unmap_segment(struct fmp_segment *s)
 {
     fmp_memory_unmap(s->base, s->size);
-    fmp_memory_close(s->fd);
+    fmp_memory_close(s->known.fd);
     free(s);
 }
 
@@ -119,43 +64,27 @@ fmp_segment_create(uint32_t kind, size_t size, struct fmp_segment **out)
     *h = (struct fmp_header_shm){
         .magic = FMP_MAGIC, .version = FMP_LAYOUT_VERSION, .kind = kind, .size = size};
     fmp_memory_random(h->id, sizeof(h->id));
-    pthread_mutex_lock(&known_lock);
-    add_known(s);
-    pthread_mutex_unlock(&known_lock);
+    fmp_known_or_add(&s->known);
     *out = s;
     return FMP_OK;
-}
-
-static struct fmp_segment *
-find_known(const uint64_t id[2])
-{
-    for (struct fmp_segment *s = known; s != NULL; s = s->next) {
-        if (memcmp(header_of(s)->id, id, sizeof(header_of(s)->id)) == 0) {
-            return s;
-        }
-    }
-    return NULL;
 }
 
 static int
 map_foreign(int fd, struct fmp_segment **out)
 {
     int64_t size = fmp_memory_size(fd);
-    if (size < 0) {
-        return (int)size;
+    int rc = size < 0 ? (int)size : size < FMP_PAGE ? FMP_CORRUPT : FMP_OK;
+    if (rc == FMP_OK) {
+        rc = map_segment(fd, (size_t)size, out);
     }
-    if (size < FMP_PAGE) {
-        return FMP_CORRUPT;
-    }
-    int rc = map_segment(fd, (size_t)size, out);
     if (rc != FMP_OK) {
+        fmp_memory_close(fd);
         return rc;
     }
-    const struct fmp_header_shm *h = header_of(*out);
+    const struct fmp_header_shm *h = (*out)->known.header;
     if (!fmp_header_check(h, FMP_KIND_SLAB, (uint64_t)size)
         && !fmp_header_check(h, FMP_KIND_BLOCK, (uint64_t)size)) {
-        fmp_memory_unmap((*out)->base, (*out)->size);
-        free(*out);
+        unmap_segment(*out);
         return FMP_CORRUPT;
     }
     return FMP_OK;
@@ -164,52 +93,32 @@ map_foreign(int fd, struct fmp_segment **out)
 int
 fmp_segment_attach(int fd, struct fmp_segment **out)
 {
-    struct fmp_segment *s = NULL;
-    int rc = map_foreign(fd, &s);
+    *out = (struct fmp_segment *)fmp_known_by_fd(FMP_KIND_SLAB, fd);
+    if (*out != NULL) {
+        return FMP_OK;
+    }
+    struct fmp_segment *fresh;
+    int rc = map_foreign(fd, &fresh);
     if (rc != FMP_OK) {
-        fmp_memory_close(fd);
         return rc;
     }
-    pthread_mutex_lock(&known_lock);
-    struct fmp_segment *same = find_known(header_of(s)->id);
-    if (same != NULL) {
-        same->references++;
+    *out = (struct fmp_segment *)fmp_known_or_add(&fresh->known);
+    if (*out != fresh) {
+        unmap_segment(fresh);
     }
-    else {
-        add_known(s);
-    }
-    pthread_mutex_unlock(&known_lock);
-    if (same != NULL) {
-        /* Objects of one message share one descriptor: the first has made it the segment's own. */
-        fmp_memory_unmap(s->base, s->size);
-        if (same->fd != fd) {
-            fmp_memory_close(fd);
-        }
-        free(s);
-    }
-    *out = same != NULL ? same : s;
     return FMP_OK;
 }
 
 void
 fmp_segment_ref(struct fmp_segment *s)
 {
-    pthread_mutex_lock(&known_lock);
-    s->references++;
-    pthread_mutex_unlock(&known_lock);
+    fmp_known_ref(&s->known);
 }
 
 void
 fmp_segment_unref(struct fmp_segment *s)
 {
-    pthread_mutex_lock(&known_lock);
-    FMP_CHECK(s->references > 0);
-    int last = --s->references == 0;
-    if (last) {
-        remove_known(s);
-    }
-    pthread_mutex_unlock(&known_lock);
-    if (last) {
+    if (fmp_known_unref(&s->known)) {
         unmap_segment(s);
     }
 }
@@ -217,7 +126,7 @@ fmp_segment_unref(struct fmp_segment *s)
 int
 fmp_segment_fd(const struct fmp_segment *s)
 {
-    return s->fd;
+    return s->known.fd;
 }
 
 size_t
