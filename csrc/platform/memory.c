@@ -18,6 +18,7 @@
 #include "platform/clock.h"
 
 #define CHECKED_SIZE (UINT64_C(8) << 20) /* smaller reservations are not checked beforehand */
+#define SLICE (UINT64_C(1) << 20)        /* reserved at a time */
 
 int
 fmp_memory_create(size_t size)
@@ -55,15 +56,21 @@ fmp_memory_reserve(int fd, uint64_t offset, uint64_t length)
     if (!is_available(length)) {
         return -ENOMEM;
     }
-    /* fallocate is interrupted by signals and then undoes its work: try again. */
-    for (;;) {
-        if (fallocate(fd, 0, (off_t)offset, (off_t)length) == 0) {
-            return 0;
+    /* In slices: many kernels let any signal interrupt fallocate, which then undoes its work, so that
+     * a fast timer would never let a large one end. The last first: a limit on the file's size is met
+     * before memory has been taken. */
+    for (uint64_t left = length; left > 0;) {
+        uint64_t n = left < SLICE ? left : SLICE;
+        if (fallocate(fd, 0, (off_t)(offset + left - n), (off_t)n) == 0) {
+            left -= n;
         }
-        if (errno != EINTR) {
-            return -errno;
+        else if (errno != EINTR) {
+            int rc = -errno;
+            fmp_memory_release(fd, offset + left, length - left);
+            return rc;
         }
     }
+    return 0;
 }
 
 void

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "arena/slab.h"
@@ -143,6 +144,25 @@ CASE(attaching_gives_the_same_memory_once)
     fmp_slot_free(&slot);
 }
 
+/* Objects of one message share a descriptor: the first makes it the segment's own. */
+CASE(a_descriptor_that_is_known_needs_no_memory_to_be_attached)
+{
+    struct fmp_slot slot = new_slot(64), other;
+    int fd = fmp_slot_share(&slot);
+    struct rlimit all, none;
+    CHECK_EQ(getrlimit(RLIMIT_AS, &all), 0);
+    none = (struct rlimit){1, all.rlim_max};
+    CHECK_EQ(setrlimit(RLIMIT_AS, &none), 0);
+    int rc = fmp_slot_attach(fd, slot.offset, slot.size, &other);
+    CHECK_EQ(setrlimit(RLIMIT_AS, &all), 0);
+    CHECK_EQ(rc, FMP_OK);
+    CHECK(fmp_slot_at(&other) == fmp_slot_at(&slot));
+    CHECK(fcntl(fd, F_GETFD) >= 0);
+    fmp_slot_free(&other);
+    CHECK(fcntl(fd, F_GETFD) >= 0);
+    fmp_slot_free(&slot);
+}
+
 static void
 attach_bad(int fd, size_t offset, size_t size)
 {
@@ -245,6 +265,22 @@ CASE(what_cannot_be_had_is_an_error)
     CHECK_EQ(count_fds(), fds);
     slot = new_slot(64); /* small ones still work */
     fmp_slot_free(&slot);
+}
+
+CASE(a_reservation_that_fails_gives_back_what_it_had)
+{
+    signal(SIGXFSZ, SIG_IGN);
+    int fd = memfd_create("some", MFD_CLOEXEC);
+    CHECK_EQ(fmp_memory_reserve(fd, 0, 4096), 0);
+    struct rlimit limit = {6 << 20, 6 << 20};
+    CHECK_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    CHECK_EQ(fmp_memory_reserve(fd, 4096, 8 << 20), -EFBIG);
+    struct stat st;
+    CHECK_EQ(fstat(fd, &st), 0);
+    CHECK_EQ(st.st_blocks * 512, 4096);
+    CHECK_EQ(fmp_memory_reserve(fd, 4096, (5 << 20) + 1), 0); /* ... and no page is left out */
+    CHECK_EQ(fstat(fd, &st), 0);
+    CHECK_EQ(st.st_blocks * 512, (5 << 20) + 2 * 4096);
 }
 
 CASE(available_memory_is_plausible)
