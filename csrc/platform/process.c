@@ -40,10 +40,17 @@ watch_forks(void)
     pthread_atfork(NULL, forked_parent, forked_child);
 }
 
-/* Reads state and start time from /proc/<pid>/stat. The name in it may hold spaces and brackets,
- * so fields are counted from the last ')'. */
+enum { STATE = 3, THREADS = 20, START = 22 }; /* fields of /proc/<pid>/stat, see proc(5) */
+
+struct stat_fields {
+    char state;
+    uint64_t threads;
+    uint64_t start;
+};
+
+/* The name in the file may hold spaces and brackets, so fields are counted from the last ')'. */
 static bool
-read_stat(uint32_t pid, char *state, uint64_t *start)
+read_stat(uint32_t pid, struct stat_fields *out)
 {
     char path[32], text[1024];
     snprintf(path, sizeof(path), "/proc/%u/stat", pid);
@@ -62,15 +69,17 @@ read_stat(uint32_t pid, char *state, uint64_t *start)
         return false;
     }
     field += 2;
-    *state = *field;
-    for (int skip = 3; skip < 22; skip++) { /* field 3 is the state, 22 the start time */
+    out->state = *field;
+    for (int number = STATE; number < START; field++) {
         field = strchr(field, ' ');
         if (field == NULL) {
             return false;
         }
-        field++;
+        if (++number == THREADS) {
+            out->threads = strtoull(field, NULL, 10);
+        }
     }
-    *start = strtoull(field, NULL, 10);
+    out->start = strtoull(field, NULL, 10);
     return true;
 }
 
@@ -83,11 +92,10 @@ who_of(uint32_t pid, uint64_t start)
 fmp_who
 fmp_who_look_up(void)
 {
-    char state;
-    uint64_t start = 0;
+    struct stat_fields mine = {0};
     uint32_t pid = (uint32_t)getpid();
-    (void)read_stat(pid, &state, &start);
-    fmp_who who = who_of(pid, start);
+    (void)read_stat(pid, &mine);
+    fmp_who who = who_of(pid, mine.start);
     atomic_store_explicit(&fmp_process_me, who, memory_order_relaxed);
     return who;
 }
@@ -105,15 +113,15 @@ fmp_who_alive(fmp_who who)
     if (fmp_who_vanished(who)) {
         return false;
     }
-    char state;
-    uint64_t start;
-    if (!read_stat(pid, &state, &start)) {
+    struct stat_fields found;
+    if (!read_stat(pid, &found)) {
         return !fmp_who_vanished(who);
     }
-    if (state == 'Z' || state == 'X') {
+    /* A main thread that has ended is a zombie too; the others may go on for long. */
+    if (found.state == 'X' || (found.state == 'Z' && found.threads <= 1)) {
         return false;
     }
-    return who >> 32 == 0 || who_of(pid, start) == who;
+    return who >> 32 == 0 || who_of(pid, found.start) == who;
 }
 
 uint32_t

@@ -1,4 +1,4 @@
-/* process.h - who a process is, whether it still lives, and waiting for its end.
+/* process.h - who a process is, and whether it still lives.
  *
  * A pid alone may be reused; a pid and a birth (start time) may not.
  */
@@ -35,8 +35,9 @@ fmp_who_pid(fmp_who who)
     return (uint32_t)who;
 }
 
-/* False when the process has ended, is a zombie, or its pid belongs to a younger process. When
- * it cannot be known (no /proc), true. Costs two system calls or more: for ticks, not for hot
+/* False when the process has ended, is a zombie (but not while one of its threads goes on after the
+ * main thread's end), or its pid belongs to a younger process. When it cannot be known (no /proc),
+ * true. Costs two system calls or more: for ticks, not for hot
  * paths. */
 bool fmp_who_alive(fmp_who who);
 

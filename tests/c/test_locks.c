@@ -408,4 +408,41 @@ CASE(who_is_alive)
     CHECK(!fmp_who_alive((fmp_who)pid));
 }
 
+static void *
+sleep_in_thread(void *arg)
+{
+    pause();
+    return arg;
+}
+
+static void
+end_main_thread(void *who)
+{
+    pthread_t thread;
+    atomic_store((fmp_a64 *)who, fmp_who_am_i());
+    CHECK_EQ(pthread_create(&thread, NULL, sleep_in_thread, NULL), 0);
+    pthread_exit(NULL); /* in /proc this is a zombie now */
+}
+
+CASE(a_process_lives_as_long_as_one_of_its_threads)
+{
+    fmp_a64 *who = shared_zeros(sizeof *who);
+    pid_t pid = check_fork(end_main_thread, who);
+    char path[64], text[512] = "";
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    while (strstr(text, ") Z ") == NULL) {
+        check_sleep_ms(1);
+        FILE *file = fopen(path, "r");
+        CHECK(file != NULL && fgets(text, sizeof text, file) != NULL);
+        fclose(file);
+    }
+    CHECK(fmp_who_alive(atomic_load(who)));
+    CHECK(fmp_who_alive((fmp_who)pid));
+    CHECK_EQ(kill(pid, SIGKILL), 0);
+    while (fmp_who_alive(atomic_load(who))) { /* dead before anybody has waited for it */
+        check_sleep_ms(1);
+    }
+    check_kill(pid);
+}
+
 CHECK_MAIN
