@@ -176,7 +176,7 @@ wait_until(ConditionObject *self, int64_t deadline)
     struct waiting a = {.condition = self->shm, .lock = userlock(self)};
     struct fmp_lock_hold hold;
     struct fmp_deferred d = {NULL, 0};
-    fmp_condition_arrive(self->shm, &a.place);
+    fmp_condition_arrive(self->shm, &a.place, a.lock);
     if (put_down(self, &hold) < 0) {
         (void)fmp_condition_leave(self->shm, &a.place, userlock(self));
         return NULL;

@@ -1,8 +1,10 @@
 /* condition.c - the table of waiters of a condition; see condition.h.
  *
  * Owns nothing. A kill
- *   - of a sleeper leaves its place taken: notify() finds that nobody woke and its owner is dead,
- *     and an arrival that finds no place looks for the dead;
+ *   - of a sleeper leaves its place taken: notify() finds that nobody woke and that its owner has
+ *     vanished, the ticks of others that it is a zombie, and an arrival that finds no place looks for
+ *     the dead. Several may find the same: who buries compares what it saw, as the place may have
+ *     been freed and taken meanwhile;
  *   - between taking a place and filling its word: the same, with an empty word;
  *   - in notify(), between the word and the wake: that waiter's tick sees the word;
  *   - of one that was moved: the lock's count of sleepers stays one too high, and the wake-up that
@@ -13,6 +15,7 @@
 #include <limits.h>
 #include <stddef.h>
 
+#include "base/points.h"
 #include "base/status.h"
 #include "platform/futex.h"
 #include "platform/process.h"
@@ -22,11 +25,16 @@
 #define MOVED 3u /* notified, and counted as a sleeper of the lock */
 #define STATE 3u
 
-static void
-free_place(struct fmp_condition_shm *c, int i, fmp_who owner)
+/* Frees a dead owner's place, whose word was `word`. False: somebody else did something to it. */
+static bool
+bury(struct fmp_condition_shm *c, int i, uint32_t word, fmp_who owner)
 {
-    atomic_store(&c->word[i], 0);
+    FMP_POINT("condition: to bury");
+    if (!atomic_compare_exchange_strong(&c->word[i], &word, 0)) {
+        return false;
+    }
     atomic_compare_exchange_strong(&c->who[i], &owner, 0);
+    return true;
 }
 
 static int
@@ -40,38 +48,6 @@ take_place(struct fmp_condition_shm *c, fmp_who me)
         }
     }
     return -1;
-}
-
-static void
-free_places_of_the_dead(struct fmp_condition_shm *c, fmp_who me)
-{
-    for (int i = 0; i < FMP_CONDITION_PLACES; i++) {
-        fmp_who owner = atomic_load(&c->who[i]);
-        if (owner != 0 && owner != me && !fmp_who_alive(owner)) {
-            free_place(c, i, owner);
-        }
-    }
-}
-
-void
-fmp_condition_arrive(struct fmp_condition_shm *c, struct fmp_condition_place *place)
-{
-    fmp_who me = fmp_who_am_i();
-    place->index = -1;
-    if (atomic_load(&c->crowd) == 0) {
-        place->index = take_place(c, me);
-        if (place->index < 0) {
-            free_places_of_the_dead(c, me);
-            place->index = take_place(c, me);
-        }
-    }
-    if (place->index < 0) {
-        place->word = atomic_load(&c->generation);
-        atomic_fetch_add(&c->crowd, 1);
-        return;
-    }
-    place->word = atomic_fetch_add(&c->arrivals, 1) << 2 | WAITING;
-    atomic_store(&c->word[place->index], place->word);
 }
 
 int
@@ -109,7 +85,9 @@ fmp_condition_leave(struct fmp_condition_shm *c, const struct fmp_condition_plac
     bool notified = !atomic_compare_exchange_strong(&c->word[place->index], &found, 0);
     /* Anything but our own arrival means that we were taken for dead: the place is another's. */
     if (found != 0 && found >> 2 == place->word >> 2) {
-        free_place(c, place->index, fmp_who_am_i());
+        fmp_who me = fmp_who_am_i();
+        atomic_store(&c->word[place->index], 0);
+        atomic_compare_exchange_strong(&c->who[place->index], &me, 0);
         if ((found & STATE) == MOVED && lock != NULL) {
             atomic_fetch_sub(&lock->sleepers, 1);
         }
@@ -155,16 +133,18 @@ notify_place(struct fmp_condition_shm *c, int i, uint32_t word, struct fmp_userl
              bool for_certain)
 {
     fmp_who owner = atomic_load(&c->who[i]);
-    uint32_t state = lock != NULL ? MOVED : NOTIFIED;
+    uint32_t notified = (word & ~STATE) | (lock != NULL ? MOVED : NOTIFIED);
     if (lock != NULL) {
         atomic_fetch_add(&lock->sleepers, 1);
     }
     /* It fails when the waiter has left, or another notify() was faster. */
-    if (atomic_compare_exchange_strong(&c->word[i], &word, (word & ~STATE) | state)) {
+    if (atomic_compare_exchange_strong(&c->word[i], &word, notified)) {
         if (reach(c, i, owner, lock, for_certain)) {
             return true;
         }
-        free_place(c, i, owner);
+        if (!bury(c, i, notified, owner)) {
+            return true; /* one at its tick was faster: it passes this on */
+        }
     }
     if (lock != NULL) {
         atomic_fetch_sub(&lock->sleepers, 1);
@@ -192,6 +172,54 @@ notify(struct fmp_condition_shm *c, uint64_t count, struct fmp_userlock_shm *loc
     }
 }
 
+/* Frees a dead owner's place; what it had been notified of goes to another. */
+static void
+inherit(struct fmp_condition_shm *c, int i, uint32_t word, fmp_who owner,
+        struct fmp_userlock_shm *lock)
+{
+    if (!bury(c, i, word, owner) || (word & STATE) <= WAITING) {
+        return;
+    }
+    if ((word & STATE) == MOVED && lock != NULL) {
+        atomic_fetch_sub(&lock->sleepers, 1);
+    }
+    notify(c, 1, NULL, true); /* who is notified here is woken: we may not hold the lock */
+}
+
+static void
+free_places_of_the_dead(struct fmp_condition_shm *c, fmp_who me, struct fmp_userlock_shm *lock)
+{
+    for (int i = 0; i < FMP_CONDITION_PLACES; i++) {
+        uint32_t word = atomic_load(&c->word[i]);
+        fmp_who owner = atomic_load(&c->who[i]);
+        if (owner != 0 && owner != me && !fmp_who_alive(owner)) {
+            inherit(c, i, word, owner, lock);
+        }
+    }
+}
+
+void
+fmp_condition_arrive(struct fmp_condition_shm *c, struct fmp_condition_place *place,
+                     struct fmp_userlock_shm *lock)
+{
+    fmp_who me = fmp_who_am_i();
+    place->index = -1;
+    if (atomic_load(&c->crowd) == 0) {
+        place->index = take_place(c, me);
+        if (place->index < 0) {
+            free_places_of_the_dead(c, me, lock);
+            place->index = take_place(c, me);
+        }
+    }
+    if (place->index < 0) {
+        place->word = atomic_load(&c->generation);
+        atomic_fetch_add(&c->crowd, 1);
+        return;
+    }
+    place->word = atomic_fetch_add(&c->arrivals, 1) << 2 | WAITING;
+    atomic_store(&c->word[place->index], place->word);
+}
+
 void
 fmp_condition_notify(struct fmp_condition_shm *c, uint64_t count, struct fmp_userlock_shm *lock)
 {
@@ -204,15 +232,9 @@ fmp_condition_tick(struct fmp_condition_shm *c, struct fmp_userlock_shm *lock)
     for (int i = 0; i < FMP_CONDITION_PLACES; i++) {
         uint32_t word = atomic_load(&c->word[i]);
         fmp_who owner = atomic_load(&c->who[i]);
-        if ((word & STATE) <= WAITING || owner == fmp_who_am_i() || fmp_who_alive(owner)
-            || !atomic_compare_exchange_strong(&c->word[i], &word, 0)) {
-            continue;
+        if ((word & STATE) > WAITING && owner != fmp_who_am_i() && !fmp_who_alive(owner)) {
+            inherit(c, i, word, owner, lock);
         }
-        atomic_compare_exchange_strong(&c->who[i], &owner, 0);
-        if ((word & STATE) == MOVED && lock != NULL) {
-            atomic_fetch_sub(&lock->sleepers, 1);
-        }
-        notify(c, 1, NULL, true); /* who is notified here is woken: we do not hold the lock */
     }
 }
 

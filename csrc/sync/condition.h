@@ -50,14 +50,16 @@ struct fmp_condition_place {
     uint32_t word; /* what its word, or `generation`, is while it has to wait */
 };
 
-/* Takes a place; with the user's lock held. */
-void fmp_condition_arrive(struct fmp_condition_shm *c, struct fmp_condition_place *place);
+/* `lock` is the user's lock, which the caller holds unless it is said otherwise, or NULL if it is not
+ * a native one. */
+
+/* Takes a place. */
+void fmp_condition_arrive(struct fmp_condition_shm *c, struct fmp_condition_place *place,
+                          struct fmp_userlock_shm *lock);
 
 /* FMP_OK: notified. FMP_AGAIN: wait as `w` says. */
 int fmp_condition_try(struct fmp_condition_shm *c, const struct fmp_condition_place *place,
                       struct fmp_wait *w);
-
-/* `lock` is the user's lock, which the caller holds, or NULL if it is not a native one. */
 
 /* Gives the place back. Whether it had been notified. */
 bool fmp_condition_leave(struct fmp_condition_shm *c, const struct fmp_condition_place *place,
@@ -67,7 +69,7 @@ bool fmp_condition_leave(struct fmp_condition_shm *c, const struct fmp_condition
 void fmp_condition_notify(struct fmp_condition_shm *c, uint64_t count,
                           struct fmp_userlock_shm *lock);
 
-/* At a tick of one that waits, without the lock. */
+/* At a tick of one that waits, without holding the lock. */
 void fmp_condition_tick(struct fmp_condition_shm *c, struct fmp_userlock_shm *lock);
 
 /* How many wait and have not been notified. */

@@ -68,7 +68,7 @@ wait_once(void *arg)
     struct waiter *waiter = arg;
     struct room *room = waiter->room;
     lock(room);
-    fmp_condition_arrive(&room->condition, &waiter->place);
+    fmp_condition_arrive(&room->condition, &waiter->place, NULL);
     atomic_fetch_add(&room->arrived, 1);
     unlock(room);
     CHECK_EQ(wait_for(try_condition, waiter, FMP_NEVER), FMP_OK);
@@ -129,7 +129,7 @@ CASE(a_notify_without_waiters_is_not_kept)
     notify(room, 5);
     struct waiter waiter = {room, 0, {0, 0}};
     lock(room);
-    fmp_condition_arrive(&room->condition, &waiter.place);
+    fmp_condition_arrive(&room->condition, &waiter.place, NULL);
     unlock(room);
     CHECK_EQ(wait_for(try_condition, &waiter, fmp_now() + FMP_SECOND / 5), FMP_TIMEOUT);
     lock(room);
@@ -163,10 +163,41 @@ CASE(places_of_the_dead_are_used_again)
     }
     struct waiter waiter = {room, 0, {0, 0}};
     lock(room);
-    fmp_condition_arrive(&room->condition, &waiter.place);
+    fmp_condition_arrive(&room->condition, &waiter.place, NULL);
     CHECK(waiter.place.index >= 0 || atomic_load(&room->condition.crowd) > 0);
     fmp_condition_leave(&room->condition, &waiter.place, NULL);
     unlock(room);
+}
+
+static struct waiter newcomer;
+
+static void
+arrive_there(const char *name)
+{
+    if (strcmp(name, "condition: to bury") == 0) {
+        at_point = NULL;
+        fmp_condition_arrive(&newcomer.room->condition, &newcomer.place, NULL);
+    }
+}
+
+/* Two find the same dead waiter; before the slower one frees its place, somebody has taken it. */
+CASE(a_place_that_was_taken_again_is_not_freed)
+{
+    struct room *room = new_room();
+    check_kill(start_waiter(room, 0));
+    struct fmp_condition_place others[FMP_CONDITION_PLACES - 1];
+    for (int i = 0; i < FMP_CONDITION_PLACES - 1; i++) {
+        fmp_condition_arrive(&room->condition, &others[i], NULL);
+    }
+    newcomer = (struct waiter){.room = room};
+    at_point = arrive_there;
+    struct fmp_condition_place one;
+    fmp_condition_arrive(&room->condition, &one,
+                         NULL); /* finds the dead one, and so does newcomer */
+    CHECK(at_point == NULL && newcomer.place.index >= 0);
+    CHECK_EQ(atomic_load(&room->condition.word[newcomer.place.index]), newcomer.place.word);
+    CHECK_EQ(one.index, -1);
+    CHECK_EQ(fmp_condition_waiting(&room->condition), FMP_CONDITION_PLACES + 1);
 }
 
 CASE(more_waiters_than_places)
@@ -208,7 +239,7 @@ consume(void *arg)
         lock(room);
         while (atomic_load(&room->arrived) == 0) {
             struct waiter waiter = {room, 0, {0, 0}};
-            fmp_condition_arrive(&room->condition, &waiter.place);
+            fmp_condition_arrive(&room->condition, &waiter.place, NULL);
             unlock(room);
             CHECK_EQ(wait_for(try_condition, &waiter, FMP_NEVER), FMP_OK);
             lock(room);

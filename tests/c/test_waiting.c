@@ -113,10 +113,10 @@ check_order(uint32_t first, struct fmp_userlock_shm *lock)
     struct fmp_condition_place place[6];
     atomic_store(&c->arrivals, first);
     for (int i = 0; i < 5; i++) {
-        fmp_condition_arrive(c, &place[i]);
+        fmp_condition_arrive(c, &place[i], NULL);
     }
     CHECK(!fmp_condition_leave(c, &place[0], lock)); /* as one that timed out */
-    fmp_condition_arrive(c, &place[5]);              /* in its place, but the last in the order */
+    fmp_condition_arrive(c, &place[5], NULL);        /* in its place, but the last in the order */
     CHECK_EQ(fmp_condition_waiting(c), 5);
     for (int i = 1; i <= 5; i++) {
         fmp_condition_notify(c, 1, lock);
@@ -143,13 +143,13 @@ CASE(condition_has_more_waiters_than_places)
     struct fmp_condition_shm *c = shared_zeros(sizeof *c);
     struct fmp_condition_place place[MANY];
     for (int i = 0; i < MANY; i++) {
-        fmp_condition_arrive(c, &place[i]);
+        fmp_condition_arrive(c, &place[i], NULL);
         CHECK_EQ(place[i].index >= 0, i < FMP_CONDITION_PLACES);
     }
     CHECK_EQ(fmp_condition_waiting(c), MANY);
     CHECK(!fmp_condition_leave(c, &place[MANY - 1], NULL));
     CHECK(!fmp_condition_leave(c, &place[3], NULL));
-    fmp_condition_arrive(c, &place[3]);
+    fmp_condition_arrive(c, &place[3], NULL);
     CHECK_EQ(place[3].index, -1); /* though one is free: behind those without */
     fmp_condition_notify(c, FMP_CONDITION_PLACES - 1, NULL);
     for (int i = 0; i < MANY - 1; i++) {
@@ -159,7 +159,7 @@ CASE(condition_has_more_waiters_than_places)
     for (int i = 0; i < MANY - 1; i++) {
         CHECK(fmp_condition_leave(c, &place[i], NULL));
     }
-    fmp_condition_arrive(c, &place[0]);
+    fmp_condition_arrive(c, &place[0], NULL);
     CHECK_EQ(place[0].index, 0);
     CHECK_EQ(fmp_condition_waiting(c), 1);
 }
@@ -201,7 +201,7 @@ static bool
 wait_condition(struct condition_room *room, int64_t deadline)
 {
     struct condition_wait a = {.room = room};
-    fmp_condition_arrive(&room->condition, &a.place);
+    fmp_condition_arrive(&room->condition, &a.place, NULL);
     CHECK_EQ(fmp_userlock_release(&room->lock), FMP_OK);
     (void)wait_for(try_condition, &a, deadline);
     CHECK_EQ(wait_for(try_lock, room, FMP_NEVER), FMP_OK);
@@ -241,7 +241,7 @@ arrive_and_end(void *arg)
 {
     struct condition_room *room = arg;
     struct fmp_condition_place place;
-    fmp_condition_arrive(&room->condition, &place);
+    fmp_condition_arrive(&room->condition, &place, NULL);
 }
 
 CASE(condition_passes_on_what_a_zombie_got)
@@ -256,8 +256,8 @@ CASE(condition_passes_on_what_a_zombie_got)
             check_sleep_ms(1);
         }
     }
-    fmp_condition_arrive(c, &place[0]);
-    fmp_condition_arrive(c, &place[1]);
+    fmp_condition_arrive(c, &place[0], NULL);
+    fmp_condition_arrive(c, &place[1], NULL);
     fmp_condition_notify(c, 1, &room->lock);
     CHECK(!is_notified(c, &place[0]));
     fmp_condition_tick(c, &room->lock);
@@ -302,7 +302,7 @@ CASE(condition_survives_kills)
     fmp_condition_notify(&room->condition, UINT64_MAX, NULL);
     CHECK_EQ(fmp_condition_waiting(&room->condition), 0);
     for (int i = 0; i < FMP_CONDITION_PLACES; i++) {
-        fmp_condition_arrive(&room->condition, &place[i]);
+        fmp_condition_arrive(&room->condition, &place[i], NULL);
         CHECK(place[i].index >= 0);
     }
 }
