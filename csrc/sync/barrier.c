@@ -43,11 +43,15 @@ fmp_barrier_create(struct fmp_barrier *b, struct fmp_barrier_shm *shm, uint32_t 
 int
 fmp_barrier_attach(struct fmp_barrier *b, struct fmp_barrier_shm *shm, size_t size)
 {
-    if (size < sizeof(*shm) || shm->parties < 1 || shm->parties > FMP_BARRIER_PARTIES_MAX
-        || size < fmp_barrier_size(shm->parties)) {
+    if (size < sizeof(*shm)) {
         return FMP_CORRUPT;
     }
-    *b = (struct fmp_barrier){.shm = shm, .places = places_in(fmp_barrier_size(shm->parties))};
+    uint32_t parties =
+        *(volatile uint32_t *)&shm->parties; /* once: what is checked is what counts */
+    if (parties < 1 || parties > FMP_BARRIER_PARTIES_MAX || size < fmp_barrier_size(parties)) {
+        return FMP_CORRUPT;
+    }
+    *b = (struct fmp_barrier){.shm = shm, .places = places_in(fmp_barrier_size(parties))};
     return FMP_OK;
 }
 
@@ -109,13 +113,6 @@ unlock_and_wake(struct fmp_barrier *b, int rc)
     fmp_mutex_unlock(&b->shm->mutex);
     fmp_wake(&b->shm->changes, &b->shm->sleepers, INT_MAX);
     return rc;
-}
-
-static int
-wait_for_change(struct fmp_barrier *b, struct fmp_wait *w)
-{
-    fmp_wait_on_word(w, &b->shm->changes, atomic_load(&b->shm->changes), &b->shm->sleepers);
-    return unlock(b, FMP_AGAIN);
 }
 
 static uint32_t
@@ -210,6 +207,16 @@ place_of(struct fmp_barrier *b, const struct fmp_party *party)
     return &b->shm->place[party->place];
 }
 
+static void
+give_place_up(struct fmp_barrier *b, struct fmp_barrier_place_shm *p)
+{
+    atomic_store(&p->outcome, FMP_PLACE_FREE);
+    if (atomic_load(&b->shm->starving) != 0) {
+        atomic_fetch_add(&b->shm->changes, 1);
+        fmp_wake(&b->shm->changes, &b->shm->sleepers, INT_MAX);
+    }
+}
+
 /* If it has been decided already: FMP_OK or FMP_BROKEN, and left; else FMP_AGAIN. No mutex needed:
  * once decided, the place is its owner's alone. */
 static int
@@ -220,11 +227,7 @@ take_outcome(struct fmp_barrier *b, struct fmp_party *party)
     if (outcome == FMP_PLACE_WAITS || outcome == FMP_PLACE_ACTS) {
         return FMP_AGAIN;
     }
-    atomic_store(&p->outcome, FMP_PLACE_FREE);
-    if (atomic_load(&b->shm->starving) != 0) {
-        atomic_fetch_add(&b->shm->changes, 1);
-        fmp_wake(&b->shm->changes, &b->shm->sleepers, INT_MAX);
-    }
+    give_place_up(b, p);
     return outcome == FMP_PLACE_BROKE ? FMP_BROKEN : FMP_OK;
 }
 
@@ -236,8 +239,9 @@ wait_for_place(struct fmp_barrier *b, struct fmp_party *party, struct fmp_wait *
     if (!party->starved) {
         party->starved = true;
         atomic_fetch_add(&b->shm->starving, 1);
+        fmp_wait_on_lock(w); /* look again: who has left just now did not know of us */
     }
-    return wait_for_change(b, w);
+    return unlock(b, FMP_AGAIN);
 }
 
 static int
@@ -262,9 +266,11 @@ come_last(struct fmp_barrier *b, struct fmp_party *party, bool has_action, struc
 static int
 enter(struct fmp_barrier *b, struct fmp_party *party, bool has_action, struct fmp_wait *w)
 {
+    /* The word before all else: places are given up without the mutex. */
+    fmp_wait_on_word(w, &b->shm->changes, atomic_load(&b->shm->changes), &b->shm->sleepers);
     int32_t state = atomic_load(&b->shm->state);
     if (state != FMP_BARRIER_FILLING) {
-        return state == FMP_BARRIER_ACTING ? wait_for_change(b, w) : unlock(b, FMP_BROKEN);
+        return unlock(b, state == FMP_BARRIER_ACTING ? FMP_AGAIN : FMP_BROKEN);
     }
     party->index = next_index(b);
     if (atomic_load(&b->shm->count) + 1 >= b->shm->parties) {
@@ -333,9 +339,9 @@ fmp_barrier_leave(struct fmp_barrier *b, struct fmp_party *party, struct fmp_wai
         return rc;
     }
     if (take_outcome(b, party) == FMP_AGAIN) {
-        atomic_store(&place_of(b, party)->outcome, FMP_PLACE_FREE);
         atomic_fetch_sub(&b->shm->count, 1);
         b->shm->left_early = 1;
+        give_place_up(b, place_of(b, party));
     }
     return unlock(b, FMP_OK);
 }

@@ -226,6 +226,32 @@ CASE(the_last_to_come_does_not_pass_with_the_dead)
 }
 #endif
 
+/* Rounds whose parties do not leave fill the table; the next has to wait for a place. */
+CASE(who_leaves_early_makes_room)
+{
+    struct room *room = new_room(4); /* 14 places: three for each round */
+    struct fmp_wait w = {.fd = -1};
+    for (int i = 0; i < 4 * 4; i++) {
+        struct fmp_party party = {.place = -1};
+        CHECK_EQ(fmp_barrier_arrive(&room->barrier, &party, false, &w), FMP_OK);
+    }
+    struct fmp_party waiting[2] = {{.place = -1}, {.place = -1}}, starving = {.place = -1};
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQ(fmp_barrier_arrive(&room->barrier, &waiting[i], false, &w), FMP_OK);
+    }
+    int rc;
+    do {
+        rc = fmp_barrier_arrive(&room->barrier, &starving, false, &w);
+    } while (rc == FMP_AGAIN && fmp_wait_is_on_lock(&w));
+    CHECK_EQ(rc, FMP_AGAIN);
+    CHECK(!fmp_wait_changed(&w));
+    struct fmp_wait other = {.fd = -1};
+    CHECK_EQ(fmp_barrier_leave(&room->barrier, &waiting[0], &other), FMP_OK);
+    CHECK(fmp_wait_changed(&w));
+    CHECK_EQ(fmp_barrier_arrive(&room->barrier, &starving, false, &w), FMP_OK);
+    CHECK_EQ(starving.index, 0); /* of the one that has left */
+}
+
 CASE(damaged_sizes_are_refused)
 {
     struct room *room = new_room(3);
