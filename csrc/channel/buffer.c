@@ -1,9 +1,10 @@
-/* buffer.c - the private memory that records are copied out to; see ring.h.
+/* buffer.c - the private memory that records are copied out to, and walking them there; see ring.h.
  *
  * Owns the heap memory of a buffer that outgrew its caller's stack. Nothing shared.
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/status.h"
 #include "channel/ring.h"
@@ -36,4 +37,25 @@ fmp_buffer_reserve(struct fmp_buffer *b, size_t size)
     fmp_buffer_free(b);
     *b = (struct fmp_buffer){.data = fresh, .room = size, .on_heap = true};
     return FMP_OK;
+}
+
+bool
+fmp_batch_next(const uint8_t *batch, size_t size, size_t *offset, uint8_t *kind,
+               const uint8_t **data, size_t *length)
+{
+    if (size - *offset < FMP_RECORD_HEADER) {
+        return false;
+    }
+    uint64_t header;
+    memcpy(&header, batch + *offset, sizeof(header));
+    uint64_t n = fmp_record_length(header);
+    if (n > size - *offset - FMP_RECORD_HEADER) {
+        return false;
+    }
+    *kind = fmp_record_kind(header);
+    *data = batch + *offset + FMP_RECORD_HEADER;
+    *length = n;
+    uint64_t span = fmp_record_span(n);
+    *offset = span <= size - *offset ? *offset + span : size;
+    return true;
 }

@@ -11,8 +11,8 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/points.h"
 #include "base/status.h"
-#include "platform/futex.h"
 #include "platform/memory.h"
 
 #define FIRST_CAPACITY UINT64_C(256)         /* units: 4 KiB */
@@ -133,9 +133,12 @@ fmp_ring_attach(struct fmp_ring *r, int fd)
 static void
 unmap_view(struct fmp_ring_view *v)
 {
-    if (v->mapped != 0) {
-        fmp_memory_unmap(v->units, v->mapped * FMP_UNIT);
-        v->mapped = 0;
+    uint64_t units = v->mapped;
+    if (units != 0) {
+        v->mapped = v->backed = 0;
+        atomic_signal_fence(memory_order_seq_cst);
+        FMP_POINT("ring: view given up");
+        fmp_memory_unmap(v->units, units * FMP_UNIT);
     }
 }
 
@@ -153,24 +156,10 @@ fmp_ring_close(struct fmp_ring *r)
     r->fd = -1;
 }
 
-/* Makes `v` cover `capacity` units. Reserved memory is behind them: the file is checked, not
- * trusted. */
+/* Makes `v` longer. */
 static int
-map_view(struct fmp_ring *r, struct fmp_ring_view *v, uint64_t capacity)
+map_more(struct fmp_ring *r, struct fmp_ring_view *v, uint64_t capacity)
 {
-    if (capacity <= v->mapped) {
-        return FMP_OK;
-    }
-    if (!valid_capacity(capacity)) {
-        return FMP_CORRUPT;
-    }
-    int64_t size = fmp_memory_size(r->fd);
-    if (size < 0) {
-        return (int)size;
-    }
-    if ((uint64_t)size < FMP_RING_DATA + capacity * FMP_UNIT) {
-        return FMP_CORRUPT;
-    }
     uint64_t units = capacity < SMALLEST_VIEW ? SMALLEST_VIEW : capacity;
     void *address;
     int rc = fmp_memory_map(r->fd, FMP_RING_DATA, units * FMP_UNIT, &address);
@@ -179,7 +168,7 @@ map_view(struct fmp_ring *r, struct fmp_ring_view *v, uint64_t capacity)
     }
     uint64_t old_units = v->mapped;
     void *old = v->units;
-    v->mapped = 0;
+    v->mapped = v->backed = 0;
     atomic_signal_fence(memory_order_seq_cst);
     v->units = address;
     atomic_signal_fence(memory_order_seq_cst);
@@ -190,6 +179,28 @@ map_view(struct fmp_ring *r, struct fmp_ring_view *v, uint64_t capacity)
     return FMP_OK;
 }
 
+/* Makes `v` cover `capacity` units. A capacity is not trusted: what lies beyond the end of the file
+ * must not be touched. */
+static int
+map_view(struct fmp_ring *r, struct fmp_ring_view *v, uint64_t capacity)
+{
+    if (capacity <= v->backed) {
+        return FMP_OK;
+    }
+    int64_t size = fmp_memory_size(r->fd);
+    if (size < 0) {
+        return (int)size;
+    }
+    if ((uint64_t)size < FMP_RING_DATA + capacity * FMP_UNIT) {
+        return FMP_CORRUPT;
+    }
+    int rc = capacity <= v->mapped ? FMP_OK : map_more(r, v, capacity);
+    if (rc == FMP_OK) {
+        v->backed = capacity;
+    }
+    return rc;
+}
+
 static void
 wake_everybody(struct fmp_ring *r)
 {
@@ -197,9 +208,7 @@ wake_everybody(struct fmp_ring *r)
     fmp_wake(fmp_low_half(&r->shm->head), &r->shm->putters, INT_MAX);
 }
 
-/* The part of `v` that covers the ring as it is now. A capacity beyond the view may lie behind a
- * file that grew since: map_view checks. One within the view was checked when it was mapped, but
- * for memory between the file's end and the view's, which only a damaged capacity reaches. */
+/* Makes `v` cover the ring as it is now. */
 static int
 cover(struct fmp_ring *r, struct fmp_ring_view *v, struct fmp_ring_view *other,
       struct fmp_mutex_shm *others_lock, uint64_t *capacity)
@@ -610,11 +619,8 @@ fmp_ring_commit_take(struct fmp_ring *r, uint64_t commit)
     FMP_CHECK((int32_t)(items_of(atomic_load(&shm->tail)) - items_of(commit)) >= 0);
     /* Release: the copy is complete before a putter may overwrite what was read. */
     atomic_store(&shm->head, commit);
-    if (atomic_load(&shm->putters) != 0) {
-        /* By bytes, the next sleeper may not fit where a later one does: wake them all. */
-        int count = shm->max_units != 0 ? INT_MAX : 1;
-        fmp_futex_wake(fmp_low_half(&shm->head), count);
-    }
+    /* By bytes, the next sleeper may not fit where a later one does: wake them all. */
+    fmp_wake(fmp_low_half(&shm->head), &shm->putters, shm->max_units != 0 ? INT_MAX : 1);
     uint64_t tail = atomic_load(&shm->tail);
     if (items_of(tail) == items_of(commit)) {
         shrink(r);
@@ -622,25 +628,4 @@ fmp_ring_commit_take(struct fmp_ring *r, uint64_t commit)
     else if (atomic_load_explicit(&shm->takers, memory_order_relaxed) != 0) {
         fmp_wake(fmp_low_half(&shm->tail), &shm->takers, 1);
     }
-}
-
-bool
-fmp_batch_next(const uint8_t *batch, size_t size, size_t *offset, uint8_t *kind,
-               const uint8_t **data, size_t *length)
-{
-    if (size - *offset < FMP_RECORD_HEADER) {
-        return false;
-    }
-    uint64_t header;
-    memcpy(&header, batch + *offset, sizeof(header));
-    uint64_t n = fmp_record_length(header);
-    if (n > size - *offset - FMP_RECORD_HEADER) {
-        return false;
-    }
-    *kind = fmp_record_kind(header);
-    *data = batch + *offset + FMP_RECORD_HEADER;
-    *length = n;
-    uint64_t span = fmp_record_span(n);
-    *offset = span <= size - *offset ? *offset + span : size;
-    return true;
 }

@@ -62,6 +62,7 @@ _Static_assert(sizeof(struct fmp_ring_shm) <= FMP_RING_DATA / 2, "leave room for
 struct fmp_ring_view {
     uint8_t *units;
     uint64_t mapped; /* units; 0 before `units` changes, so that a fork finds it consistent */
+    uint64_t backed; /* of these, so many are known to lie within the file */
 };
 
 struct fmp_ring {

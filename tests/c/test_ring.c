@@ -337,6 +337,55 @@ CASE(a_damaged_capacity_is_corruption)
     }
 }
 
+CASE(a_damaged_capacity_within_the_view_is_corruption)
+{
+    struct fmp_mailbox box = new_box(0);
+    struct fmp_wait w;
+    put_message(&box, 8, 0, 80);
+    expect_message(&box, 0, 80); /* both sides have their views, longer than the file */
+    uint64_t position = UINT64_C(3000) << 32 | 7; /* whose place lies beyond the end of the file */
+    atomic_store(&box.ring.shm->capacity, 4096);
+    atomic_store(&box.ring.shm->head, position);
+    atomic_store(&box.ring.shm->tail, position);
+    CHECK_EQ(put_raw(&box.ring, 10, &w, true), FMP_CORRUPT);
+    atomic_store(&box.ring.shm->tail, position + (UINT64_C(2) << 32 | 1));
+    CHECK_EQ(try_take_one(&box), FMP_CORRUPT);
+    fmp_mailbox_close(&box);
+}
+
+static struct fmp_ring *forked_ring;
+
+static void
+put_in_child(void *ignored)
+{
+    (void)ignored;
+    struct fmp_wait w;
+    at_point = NULL;
+    CHECK_EQ(put_raw(forked_ring, 10, &w, true), FMP_OK);
+}
+
+static void
+fork_there(const char *name)
+{
+    if (strcmp(name, "ring: view given up") == 0) {
+        at_point = NULL;
+        check_reap(check_fork(put_in_child, NULL));
+    }
+}
+
+/* As a fork in another thread does. */
+CASE(a_fork_while_a_view_is_given_up)
+{
+    struct fmp_ring r;
+    struct fmp_wait w;
+    CHECK_EQ(fmp_ring_create(&r, 0, 0), FMP_OK);
+    CHECK_EQ(put_raw(&r, 10, &w, true), FMP_OK);
+    forked_ring = &r;
+    at_point = fork_there;
+    fmp_ring_close(&r);
+    CHECK(at_point == NULL);
+}
+
 CASE(positions_that_cannot_be_are_corruption)
 {
     struct fmp_mailbox box = new_box(0);
