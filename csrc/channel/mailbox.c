@@ -8,8 +8,9 @@
  *
  * The bell. A putter rings it under tail_lock, before its commit. Whoever empties the mailbox
  * silences it under tail_lock too, and only when the mailbox is empty there and then: no put can
- * come between the look and the silencing, so a bell is never silent over a record. A kill leaves
- * at worst a bell that rings over an empty mailbox, until the next taker.
+ * come between the look and the silencing, so a bell is never silent over a record. A kill, or a
+ * tail_lock that is busy, leaves at worst a bell that rings over an empty mailbox, until the next
+ * who would take.
  */
 #include "channel/mailbox.h"
 
@@ -85,12 +86,11 @@ fmp_mailbox_put(struct fmp_mailbox *m, const struct fmp_batch *batch, struct fmp
     return rc;
 }
 
-/* After a take. Blocks for tail_lock, whose sections are short; a bell left ringing would make
- * select() loops spin. */
+/* When nothing is left, or nothing was there. */
 static void
-silence_bell_if_empty(struct fmp_mailbox *m)
+silence_bell_if_empty(struct fmp_mailbox *m, int64_t budget_ns)
 {
-    struct fmp_wait w = {.budget_ns = FMP_TICK_NS};
+    struct fmp_wait w = {.budget_ns = budget_ns};
     if (fmp_ring_count(&m->ring) != 0 || fmp_ring_lock_tail(&m->ring, &w) != FMP_OK) {
         return;
     }
@@ -126,8 +126,9 @@ fmp_mailbox_take(struct fmp_mailbox *m, uint32_t max_items, struct fmp_buffer *o
         fmp_ring_commit_take(&m->ring, commit);
     }
     fmp_ring_unlock_head(&m->ring);
-    if (rc == FMP_OK && bell_is_armed(m)) {
-        silence_bell_if_empty(m);
+    bool empty = rc == FMP_AGAIN && w->word != NULL;
+    if ((rc == FMP_OK || empty) && bell_is_armed(m)) {
+        silence_bell_if_empty(m, w->budget_ns);
     }
     return rc;
 }
@@ -140,6 +141,8 @@ fmp_mailbox_poll(struct fmp_mailbox *m, struct fmp_wait *w)
     uint32_t head = (uint32_t)atomic_load(&shm->head);
     uint32_t tail = (uint32_t)atomic_load(&shm->tail);
     if (tail != head) {
+        /* The wake-up that brought us here may have been a taker's. */
+        fmp_wake(fmp_low_half(&shm->tail), &shm->takers, 1);
         return FMP_OK;
     }
     fmp_wait_on_word(w, fmp_low_half(&shm->tail), tail, &shm->takers);
@@ -147,25 +150,21 @@ fmp_mailbox_poll(struct fmp_mailbox *m, struct fmp_wait *w)
 }
 
 int
-fmp_mailbox_arm_bell(struct fmp_mailbox *m)
+fmp_mailbox_arm_bell(struct fmp_mailbox *m, struct fmp_wait *w)
 {
-    if (!bell_is_armed(m)) {
-        /* Under tail_lock, so that a put is either seen here or sees the arming. */
-        struct fmp_wait w = {.budget_ns = FMP_TICK_NS};
-        int rc;
-        do {
-            rc = fmp_ring_lock_tail(&m->ring, &w);
-        } while (rc == FMP_AGAIN);
-        if (rc != FMP_OK) {
-            return rc;
-        }
+    if (bell_is_armed(m)) {
+        return FMP_OK;
+    }
+    /* Under tail_lock, so that a put is either seen here or sees the arming. */
+    int rc = fmp_ring_lock_tail(&m->ring, w);
+    if (rc == FMP_OK) {
         atomic_store(&m->ring.shm->extra[BELL_ARMED], 1);
         if (fmp_ring_count(&m->ring) != 0) {
             fmp_eventfd_signal(m->bell);
         }
         fmp_ring_unlock_tail(&m->ring);
     }
-    return m->bell;
+    return rc;
 }
 
 static uint32_t

@@ -32,8 +32,8 @@ int fmp_mailbox_take(struct fmp_mailbox *m, uint32_t max_items, struct fmp_buffe
 /* FMP_OK: not empty. FMP_AGAIN: empty, wait as `w` says. */
 int fmp_mailbox_poll(struct fmp_mailbox *m, struct fmp_wait *w);
 
-/* From now on the bell is served; returns its descriptor, which stays the mailbox's. */
-int fmp_mailbox_arm_bell(struct fmp_mailbox *m);
+/* From now on the bell is served. FMP_OK, or FMP_AGAIN: a lock was busy. */
+int fmp_mailbox_arm_bell(struct fmp_mailbox *m, struct fmp_wait *w);
 
 /* JoinableQueue's count: records put for which fmp_mailbox_task_done() was not called. */
 uint32_t fmp_mailbox_unfinished(const struct fmp_mailbox *m);

@@ -261,11 +261,19 @@ queue_wait_nonempty(FmpQueue *self, PyObject *timeout)
     return PyBool_FromLong(rc == FMP_OK);
 }
 
+static int
+try_arm_bell(void *arg, struct fmp_wait *w)
+{
+    return fmp_mailbox_arm_bell(&((FmpQueue *)arg)->mailbox, w);
+}
+
 static PyObject *
 queue_fileno(FmpQueue *self, PyObject *Py_UNUSED(ignored))
 {
-    int fd = fmp_mailbox_arm_bell(&self->mailbox);
-    return fd < 0 ? fmp_raise(fd, "make a queue selectable") : PyLong_FromLong(fd);
+    struct fmp_waiter waiter = {.try_once = try_arm_bell, .arg = self, .deadline = FMP_NEVER};
+    int rc = fmp_wait_for(&waiter);
+    return rc != FMP_OK ? fmp_raise(rc, "make a queue selectable")
+                        : PyLong_FromLong(self->mailbox.bell);
 }
 
 /* --- tasks ------------------------------------------------------------------------------------ */

@@ -8,6 +8,7 @@
 #include "base/status.h"
 #include "check.h"
 #include "platform/memory.h"
+#include "platform/poll.h"
 #include "support.h"
 
 #define SENDERS 3
@@ -322,6 +323,54 @@ CASE(the_claim_is_written_before_the_commit)
     fmp_mailbox_close(&box);
 }
 
+static int
+try_poll(void *arg, struct fmp_wait *w)
+{
+    struct player *p = arg;
+    return fmp_mailbox_poll(p->box, w);
+}
+
+static void
+poll_once(void *arg)
+{
+    CHECK_EQ(wait_for(try_poll, arg, FMP_NEVER), FMP_OK);
+}
+
+static void
+take_once(void *arg)
+{
+    struct player *p = arg;
+    struct message m;
+    CHECK_EQ(take_message(p->box, &m, FMP_NEVER), FMP_OK);
+}
+
+static void
+until_asleep(struct fmp_mailbox *box, uint32_t count)
+{
+    while (atomic_load(&box->ring.shm->takers) < count) {
+        check_sleep_ms(1);
+    }
+    check_sleep_ms(20); /* counted, and about to sleep */
+}
+
+/* The kernel wakes who has slept longest: those who only look, which must not be the end of it. */
+CASE(who_polls_does_not_swallow_a_wake_up)
+{
+    struct fmp_mailbox box = new_box(0);
+    struct player p = {&box, new_board(), 0, 0};
+    pid_t pids[3];
+    for (uint32_t i = 0; i < 3; i++) {
+        pids[i] = check_fork(i < 2 ? poll_once : take_once, &p);
+        until_asleep(&box, i + 1);
+    }
+    put_message(&box, 1, 0, 10);
+    check_reap(pids[2]);
+    put_message(&box, 1, 0, 10); /* should it have been faster than one that polls */
+    check_reap(pids[0]);
+    check_reap(pids[1]);
+    fmp_mailbox_close(&box);
+}
+
 /* --- the bell -------------------------------------------------------------------------------- */
 
 static bool
@@ -331,13 +380,26 @@ rings(int fd)
     return poll(&p, 1, 0) == 1;
 }
 
+static int
+try_arm(void *arg, struct fmp_wait *w)
+{
+    return fmp_mailbox_arm_bell(arg, w);
+}
+
+static int
+arm(struct fmp_mailbox *box)
+{
+    CHECK_EQ(wait_for(try_arm, box, FMP_NEVER), FMP_OK);
+    return box->bell;
+}
+
 CASE(the_bell_rings_exactly_while_there_are_messages)
 {
     struct fmp_mailbox box = new_box(0);
     struct message m;
     put_message(&box, 1, 0, 10); /* before anybody asked for the bell */
-    int bell = fmp_mailbox_arm_bell(&box);
-    CHECK(bell >= 0 && rings(bell));
+    int bell = arm(&box);
+    CHECK(rings(bell));
     CHECK_EQ(take_message(&box, &m, FMP_NEVER), FMP_OK);
     CHECK(!rings(bell));
     for (uint32_t i = 0; i < 3; i++) {
@@ -349,7 +411,68 @@ CASE(the_bell_rings_exactly_while_there_are_messages)
         CHECK_EQ(take_message(&box, &m, FMP_NEVER), FMP_OK);
     }
     CHECK(!rings(bell));
-    CHECK_EQ(fmp_mailbox_arm_bell(&box), bell);
+    CHECK_EQ(arm(&box), bell);
+    fmp_mailbox_close(&box);
+}
+
+static int
+take_at_once(struct fmp_mailbox *box, struct fmp_wait *w)
+{
+    uint8_t room[64];
+    struct fmp_buffer out;
+    fmp_buffer_init(&out, room, sizeof room);
+    *w = (struct fmp_wait){.fd = -1};
+    int rc = fmp_mailbox_take(box, 1, &out, NULL, w);
+    fmp_buffer_free(&out);
+    return rc;
+}
+
+/* A killed taker, or a putter that failed, has left it ringing: a select() loop must not spin. */
+CASE(a_bell_over_an_empty_mailbox_is_silenced_by_who_finds_it_so)
+{
+    struct fmp_mailbox box = new_box(0);
+    struct fmp_wait w;
+    fmp_eventfd_signal(arm(&box));
+    CHECK(rings(box.bell));
+    CHECK_EQ(take_at_once(&box, &w), FMP_AGAIN);
+    CHECK(w.word != NULL && !rings(box.bell));
+    fmp_mailbox_close(&box);
+}
+
+static void
+hold_tail_lock(void *arg)
+{
+    struct player *p = arg;
+    struct fmp_wait w = {.fd = -1};
+    CHECK_EQ(fmp_ring_lock_tail(&p->box->ring, &w), FMP_OK);
+    atomic_store(&p->board->serial, 1);
+    while (atomic_load(&p->board->stop) == 0) {
+        check_sleep_ms(1);
+    }
+    fmp_ring_unlock_tail(&p->box->ring);
+}
+
+CASE(with_the_gil_the_bell_waits_for_no_lock)
+{
+    struct fmp_mailbox box = new_box(0);
+    struct player p = {&box, new_board(), 0, 0};
+    struct fmp_wait w;
+    put_message(&box, 1, 0, 10);
+    pid_t pid = check_fork(hold_tail_lock, &p);
+    while (atomic_load(&p.board->serial) == 0) {
+        check_sleep_ms(1);
+    }
+    w = (struct fmp_wait){.fd = -1};
+    CHECK_EQ(fmp_mailbox_arm_bell(&box, &w), FMP_AGAIN);
+    CHECK(fmp_wait_is_on_lock(&w));
+    atomic_store(&box.ring.shm->extra[2], 1); /* armed all the same */
+    fmp_eventfd_signal(box.bell);
+    CHECK_EQ(take_at_once(&box, &w), FMP_OK); /* the last: and does not wait to silence it */
+    CHECK(rings(box.bell));
+    atomic_store(&p.board->stop, 1);
+    check_reap(pid);
+    CHECK_EQ(take_at_once(&box, &w), FMP_AGAIN);
+    CHECK(!rings(box.bell));
     fmp_mailbox_close(&box);
 }
 
@@ -358,7 +481,7 @@ CASE(a_taker_that_only_listens_to_the_bell_misses_nothing)
     struct fmp_mailbox box = new_box(0);
     struct board *board = new_board();
     struct player senders[2] = {{&box, board, 0, 5000}, {&box, board, 1, 5000}};
-    int bell = fmp_mailbox_arm_bell(&box);
+    int bell = arm(&box);
     pid_t pids[2] = {check_fork(send_many, &senders[0]), check_fork(send_many, &senders[1])};
     int64_t last[SENDERS] = {-1, -1, -1};
     for (int taken = 0; taken < 10000; taken++) {
