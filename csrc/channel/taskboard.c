@@ -50,7 +50,7 @@ fmp_taskboard_create(struct fmp_taskboard *b, uint32_t n_workers)
     }
     b->shm = fmp_slot_at(&b->slot);
     b->shm->parent = fmp_who_am_i();
-    b->shm->n_workers = n_workers;
+    b->shm->n_workers = b->n_workers = n_workers;
     return FMP_OK;
 }
 
@@ -68,6 +68,22 @@ fmp_taskboard_share(struct fmp_taskboard *b, struct fmp_taskboard_fds *out)
     };
 }
 
+/* The page of another process. */
+static int
+use_page(struct fmp_taskboard *b)
+{
+    struct fmp_taskboard_shm *shm = fmp_slot_at(&b->slot);
+    if (b->slot.size < sizeof(*shm)) {
+        return FMP_CORRUPT;
+    }
+    b->n_workers = *(volatile uint32_t *)&shm->n_workers;
+    if (page_size(b->n_workers) > b->slot.size) {
+        return FMP_CORRUPT;
+    }
+    b->shm = shm;
+    return FMP_OK;
+}
+
 int
 fmp_taskboard_attach(struct fmp_taskboard *b, const struct fmp_taskboard_fds *fds)
 {
@@ -78,13 +94,7 @@ fmp_taskboard_attach(struct fmp_taskboard *b, const struct fmp_taskboard_fds *fd
     other = fmp_slot_attach(fds->slot, fds->slot_offset, fds->slot_size, &b->slot);
     rc = rc != FMP_OK ? rc : other;
     if (rc == FMP_OK) {
-        struct fmp_taskboard_shm *shm = fmp_slot_at(&b->slot);
-        if (fds->slot_size < sizeof(*shm) || page_size(shm->n_workers) > fds->slot_size) {
-            rc = FMP_CORRUPT;
-        }
-        else {
-            b->shm = shm;
-        }
+        rc = use_page(b);
     }
     if (rc != FMP_OK) {
         fmp_taskboard_close(b);
@@ -194,7 +204,7 @@ fmp_taskboard_dismiss(struct fmp_taskboard *b, struct fmp_wait *w)
     atomic_store(&b->shm->state, FMP_BOARD_DISMISSED);
     /* The state is what counts; one record each is what wakes the workers that are asleep. */
     struct fmp_batch batch = {.parts = &no_task, .n_parts = 1, .bytes = no_task.size, .items = 1};
-    for (uint32_t i = 0; i < b->shm->n_workers; i++) {
+    for (uint32_t i = 0; i < b->n_workers; i++) {
         if (fmp_taskboard_state(b, i) == FMP_WORKER_NONE) {
             continue;
         }
@@ -304,7 +314,7 @@ fmp_taskboard_hired(struct fmp_taskboard *b, uint32_t worker, uint32_t pid)
 int
 fmp_taskboard_enter(struct fmp_taskboard *b, uint32_t worker)
 {
-    if (worker >= b->shm->n_workers) {
+    if (worker >= b->n_workers) {
         return FMP_CORRUPT;
     }
     atomic_store(&b->shm->workers[worker].who, fmp_who_am_i());
@@ -326,7 +336,7 @@ fmp_taskboard_state(const struct fmp_taskboard *b, uint32_t worker)
 bool
 fmp_taskboard_all_alive(const struct fmp_taskboard *b)
 {
-    for (uint32_t i = 0; i < b->shm->n_workers; i++) {
+    for (uint32_t i = 0; i < b->n_workers; i++) {
         uint64_t who = atomic_load(&b->shm->workers[i].who);
         if (who != 0 && !fmp_who_alive(who)) {
             return false;
@@ -338,7 +348,7 @@ fmp_taskboard_all_alive(const struct fmp_taskboard *b)
 static bool
 another_claims(const struct fmp_taskboard *b, uint32_t worker, uint64_t claim)
 {
-    for (uint32_t i = 0; i < b->shm->n_workers; i++) {
+    for (uint32_t i = 0; i < b->n_workers; i++) {
         if (i != worker && fmp_taskboard_claim(b, i) == claim) {
             return true;
         }

@@ -21,7 +21,7 @@
  *   feeders, feed_below        by those of the parent's threads that wait for room
  *   hungry_below               by a collector who has more tasks to give out; taken by a worker
  *   workers[i].who, state      by the parent while the worker is not running, then by the worker
- *   workers[i].claim           by the worker; by the parent after the worker's end
+ *   workers[i].claim, done     by the worker; by the parent after the worker's end
  */
 #ifndef FMP_CHANNEL_TASKBOARD_H
 #define FMP_CHANNEL_TASKBOARD_H
@@ -77,6 +77,7 @@ struct fmp_taskboard {
     struct fmp_mailbox results;
     struct fmp_slot slot;
     struct fmp_taskboard_shm *shm; /* in the slot; NULL: closed */
+    uint32_t n_workers;            /* as the slot has room for: not read again from it */
 };
 
 /* What another process needs to attach. */

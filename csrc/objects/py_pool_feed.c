@@ -294,7 +294,7 @@ has_room(FmpBoard *b, const FmpJob *job, const struct stage *s)
     }
     /* However large tasks are: one for each worker, so that none has to wait for us. */
     return waiting < SEQUENCE_BUDGET
-        && fmp_ring_count(&b->board.tasks.ring) + s->items < b->board.shm->n_workers / 2;
+        && fmp_ring_count(&b->board.tasks.ring) + s->items < b->board.n_workers / 2;
 }
 
 /* The argument of the next task, and how many items it holds; NULL at the end, or with the

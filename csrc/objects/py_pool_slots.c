@@ -12,7 +12,7 @@ int
 fmp_pool_slot_argument(FmpBoard *self, PyObject *number, uint32_t *slot)
 {
     unsigned long value = PyLong_AsUnsignedLong(number);
-    if (value >= self->board.shm->n_workers) {
+    if (value >= self->board.n_workers) {
         if (!PyErr_Occurred()) {
             PyErr_SetString(PyExc_IndexError, "no such worker");
         }
@@ -26,7 +26,7 @@ fmp_pool_slot_argument(FmpBoard *self, PyObject *number, uint32_t *slot)
 PyObject *
 fmp_board_hire(FmpBoard *self, PyObject *Py_UNUSED(ignored))
 {
-    for (uint32_t i = 0; i < self->board.shm->n_workers; i++) {
+    for (uint32_t i = 0; i < self->board.n_workers; i++) {
         if (fmp_taskboard_state(&self->board, i) == FMP_WORKER_NONE) {
             fmp_taskboard_hire(&self->board, i);
             return PyLong_FromUnsignedLong(i);
