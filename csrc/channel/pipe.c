@@ -27,6 +27,11 @@
  * always looks when an end was closed (CLOSES) since. So a close is noticed at once, a death
  * at most that much later, sooner than anybody can be told of it.
  *
+ * Closing while other threads of this process are inside. Who sends and sleeps is woken, and who
+ * comes to the descriptor from then on finds it at its end. But a thread that is in a poll of the
+ * socket holds it, and nothing but a peer can make that readable: it finds out at its tick, and only
+ * then does the peer see the end. (In the stdlib it never does.)
+ *
  * What a kill leaves: between send and RUNG, or RUNG cleared and the byte taken: a byte too many,
  * the bell rings over an empty ring until a receive or poll that finds it so takes it. After RUNG
  * and before the commit: the same. A record that was committed for a spinner who was then killed is
@@ -157,6 +162,16 @@ fmp_pipe_hang_up(struct fmp_pipe *p, bool in_use)
         atomic_fetch_add(word_of(p->in, CLOSES), 1);
         fmp_wake(fmp_low_half(&p->in->shm->head), &p->in->shm->putters, INT_MAX);
     }
+    if (in_use && p->out != NULL) {
+        fmp_wake(fmp_low_half(&p->out->shm->head), &p->out->shm->putters, INT_MAX);
+    }
+}
+
+/* A system call that failed on a descriptor which another thread has closed says so. */
+static int
+explain(const struct fmp_pipe *p, int rc)
+{
+    return rc < 0 && atomic_load(&p->closed) ? -EBADF : rc;
 }
 
 void
@@ -273,7 +288,7 @@ fmp_pipe_send(struct fmp_pipe *p, const struct fmp_batch *batch, struct fmp_wait
         FMP_POINT("pipe: put");
     }
     fmp_ring_unlock_tail(p->out);
-    return full && w->budget_ns != 0 ? may_wait(p) : rc;
+    return explain(p, full && w->budget_ns != 0 ? may_wait(p) : rc);
 }
 
 /* --- the reader's side of the bell ----------------------------------------------------------- */
@@ -481,7 +496,7 @@ fmp_pipe_receive(struct fmp_pipe *p, struct fmp_pipe_call *call, struct fmp_buff
             return -ECONNRESET;
         }
         if (rc != RETRY) {
-            return rc;
+            return explain(p, rc);
         }
     }
 }
@@ -504,7 +519,7 @@ fmp_pipe_poll(struct fmp_pipe *p, struct fmp_pipe_call *call, struct fmp_wait *w
             return FMP_OK;
         }
         if (rc != RETRY) {
-            return rc;
+            return explain(p, rc);
         }
     }
 }

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -168,11 +167,12 @@ fmp_fd_close(int fd)
 int
 fmp_fd_retire(int fd)
 {
-    int dead = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (dead < 0) {
+    int dead[2];
+    if (pipe2(dead, O_CLOEXEC | O_NONBLOCK) < 0) {
         return -errno;
     }
-    int rc = dup3(dead, fd, O_CLOEXEC) >= 0 ? FMP_OK : -errno;
-    close(dead);
+    int rc = dup3(dead[0], fd, O_CLOEXEC) >= 0 ? FMP_OK : -errno;
+    close(dead[0]);
+    close(dead[1]);
     return rc;
 }

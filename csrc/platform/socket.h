@@ -40,7 +40,8 @@ bool fmp_fd_nonblocking(int fd);
 void fmp_fd_close(int fd);
 
 /* Ends what `fd` stands for, yet keeps the number taken, so that a thread that still uses it meets
- * a dead descriptor and not a stranger's. fmp_fd_close() frees the number later. */
+ * a dead descriptor and not a stranger's: at its end for reads and polls, no socket, not to be
+ * written. Who is in a poll already stays there. fmp_fd_close() frees the number later. */
 int fmp_fd_retire(int fd);
 
 #endif
