@@ -13,7 +13,8 @@ int fmp_args(const char *function, PyObject *const *args, Py_ssize_t n_args, PyO
 
 /* (block, timeout) of acquire(), put() and get() to a deadline: 0 for not blocking, FMP_NEVER for a
  * timeout of None. A timeout is in seconds, an int or float; below zero it counts as zero. `block`
- * or `timeout` may be NULL for true and None. Returns 0, or -1 with TypeError or OverflowError. */
+ * or `timeout` may be NULL for true and None. Returns 0, or -1 with TypeError, OverflowError, or
+ * ValueError for NaN. */
 int fmp_deadline(PyObject *block, PyObject *timeout, int64_t *deadline);
 
 #endif

@@ -75,9 +75,7 @@ fmp_semaphore_try(struct fmp_semaphore_shm *s, struct fmp_wait *w)
 static void
 wake(struct fmp_semaphore_shm *s, int count)
 {
-    if (atomic_load(&s->sleepers) != 0) {
-        fmp_wake(fmp_low_half(&s->word), &s->sleepers, count);
-    }
+    fmp_wake(fmp_low_half(&s->word), &s->sleepers, count);
 }
 
 int
