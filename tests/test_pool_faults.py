@@ -58,6 +58,7 @@ def wait_until(condition, seconds=20):
     "how, exitcode, said",
     [("exit", 3, "exit code 3"), (signal.SIGKILL, -9, "SIGKILL"), (signal.SIGTERM, -15, "SIGTERM")],
 )
+@pytest.mark.needs_tick
 def test_a_worker_that_dies_in_a_task(pool, how, exitcode, said):
     with pytest.raises(WorkerLostError, match=said) as e:
         pool.apply(die, (how,))
@@ -66,12 +67,14 @@ def test_a_worker_that_dies_in_a_task(pool, how, exitcode, said):
     assert len(pool._pool) == 2 and e.value.pid not in [p.pid for p in pool._pool]
 
 
+@pytest.mark.needs_tick
 def test_a_worker_that_crashes(fork_pool):
     with pytest.raises(WorkerLostError, match="SIGSEGV"):
         fork_pool.apply(segfault)
     assert fork_pool.apply(square, (2,)) == 4
 
 
+@pytest.mark.needs_tick
 def test_only_the_task_of_the_dead_worker_fails(fork_pool):
     hows = ["nothing"] * 10 + ["exit"] + ["nothing"] * 10
     it = fork_pool.imap(die, hows)
@@ -92,6 +95,7 @@ def test_a_death_is_noticed_by_who_waits_for_something_else(fork_pool):
         lost.get(0)
 
 
+@pytest.mark.needs_tick
 def test_a_death_is_noticed_by_polling(fork_pool):
     lost = fork_pool.apply_async(die, (signal.SIGKILL,))
     wait_until(lost.ready)
@@ -108,12 +112,14 @@ def test_a_death_is_noticed_while_results_stream(fork_pool):
         lost.get(0)
 
 
+@pytest.mark.needs_tick
 def test_a_death_calls_back(fork_pool):
     errors = []
     fork_pool.apply_async(die, ("exit",), error_callback=errors.append).wait(20)
     assert len(errors) == 1 and isinstance(errors[0], WorkerLostError)
 
 
+@pytest.mark.needs_tick
 def test_idle_workers_that_are_killed(pool):
     pool.map(pid, range(10))
     for _ in range(2):
@@ -123,6 +129,7 @@ def test_idle_workers_that_are_killed(pool):
         wait_until(lambda: pool.apply(pid) and all(p.is_alive() for p in pool._pool))
 
 
+@pytest.mark.needs_tick
 def test_every_task_kills_its_worker(fork_pool):
     results = [fork_pool.apply_async(die, ("exit",)) for _ in range(20)]
     for r in results:
@@ -141,6 +148,7 @@ def test_a_task_that_exits(fork_pool, how):
     assert len(fork_pool._pool) == 2
 
 
+@pytest.mark.needs_tick
 def test_kills_at_random_lose_no_task_unsaid(fork_pool):
     """Each task's result comes, or WorkerLostError for it, while workers are being killed."""
     stop = threading.Event()
@@ -178,6 +186,7 @@ def test_kills_at_random_lose_no_task_unsaid(fork_pool):
 #
 
 
+@pytest.mark.needs_tick
 def test_initializer(ctx):
     with ctx.Pool(2, remember, (1, "two")) as pool:
         assert pool.apply(recall) == [(1, "two")]
@@ -204,6 +213,7 @@ def test_an_initializer_that_raises(ctx, tmp_path, capfd):
     pool.join()
 
 
+@pytest.mark.needs_tick
 def test_workers_that_die_before_they_are_ready(capfd):
     pool = fastmp.get_context("fork").Pool(2, die, ("exit",))
     with pytest.raises(BrokenPoolError, match="exit code 3 before it was ready"):

@@ -232,6 +232,7 @@ def test_sigchld_ignored(same):  # noqa: F811
 
 
 @pytest.mark.parametrize("error", ["ENOSYS", "EPERM"])
+@pytest.mark.needs_tick
 def test_without_pidfds(tmp_path, start_method, error):
     body = (
         WITHOUT_PIDFD
@@ -308,6 +309,7 @@ if __name__ == "__main__":
     assert out.splitlines() == [*expected, "True True", "False"]
 
 
+@pytest.mark.needs_tick
 def test_a_child_that_closes_everything_without_pidfds(tmp_path):
     """The pipe is at its end before the child is: joins wait for the child, without spinning."""
     body = (

@@ -281,6 +281,7 @@ def die_holding(v):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.needs_tick
 def test_a_killed_holder_is_recovered_from(ctx):
     v = ctx.Value("i")
     run(ctx, die_holding, v, code=-signal.SIGKILL)

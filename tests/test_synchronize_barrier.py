@@ -337,6 +337,7 @@ def test_an_interrupted_action_breaks_the_barrier():
 # --- kills ------------------------------------------
 
 
+@pytest.mark.needs_tick
 def test_a_killed_party_breaks_the_barrier(ctx):
     barrier, queue = ctx.Barrier(4), ctx.SimpleQueue()
     victim = start_process(ctx, barrier, queue)
@@ -362,6 +363,7 @@ def test_the_last_to_come_notices_that_the_others_died_long_ago():
         barrier.wait()
 
 
+@pytest.mark.needs_tick
 def test_who_waits_notices_that_all_others_died(ctx):
     barrier, queue = ctx.Barrier(4), ctx.SimpleQueue()
     for process in [start_process(ctx, barrier, queue) for _ in range(2)]:
@@ -369,6 +371,7 @@ def test_who_waits_notices_that_all_others_died(ctx):
     assert targets.outcome_of_wait(barrier) == "broken"
 
 
+@pytest.mark.needs_tick
 def test_killed_in_the_action(ctx):
     running, queue = ctx.Event(), ctx.SimpleQueue()
     barrier = ctx.Barrier(2, targets.SleepInAction(running))
@@ -383,6 +386,7 @@ def test_killed_in_the_action(ctx):
     assert late.result() == "broken"
 
 
+@pytest.mark.needs_tick
 def test_killed_at_any_moment():
     """A storm: whatever the victim was doing, the others can go on, and so can the barrier."""
     rounds = FORK.RawValue("i", 0)
@@ -423,6 +427,7 @@ def pass_stopped(barrier):
     kill(process)
 
 
+@pytest.mark.needs_tick
 def test_killed_when_released_breaks_the_next_round():
     barrier = FORK.Barrier(2)
     pass_stopped(barrier)
@@ -430,6 +435,7 @@ def test_killed_when_released_breaks_the_next_round():
     assert start_party(barrier).result() == "broken"
 
 
+@pytest.mark.needs_tick
 def test_a_reset_forgives_those_killed_when_released():
     barrier = FORK.Barrier(2)
     for _ in range(12):  # more than the table has places

@@ -427,6 +427,7 @@ def test_a_killed_waiter_is_skipped(ctx):
     assert waiting(condition) == 0
 
 
+@pytest.mark.needs_tick
 def test_what_a_zombie_was_notified_of_goes_to_the_next():
     condition, log = FORK.Condition(), []
     process = FORK.Process(target=targets.wait_in_threads, args=(condition, 3))
@@ -465,6 +466,7 @@ def test_places_of_killed_waiters_are_used_again(count):
     test_notify_wakes_the_longest_waiting_first(condition)
 
 
+@pytest.mark.needs_tick
 def test_killed_with_the_lock(ctx):
     condition, ready, log = ctx.Condition(), ctx.Event(), []
     waiter = start_waiter(condition, "a", log)
@@ -477,6 +479,7 @@ def test_killed_with_the_lock(ctx):
     assert waiter.result() is True
 
 
+@pytest.mark.needs_tick
 def test_a_waiter_finds_that_the_last_holder_died(ctx):
     """It was notified and wants the lock back from a process that is killed with it."""
     condition, ready = ctx.Condition(), ctx.Event()

@@ -407,6 +407,7 @@ RECOVERED = {
 
 
 @pytest.mark.parametrize("case", RECOVERED)
+@pytest.mark.needs_tick
 def test_a_hold_of_a_killed_process_is_taken_over(ctx, case):
     new, how = RECOVERED[case]
     lock = new(ctx)
@@ -440,7 +441,9 @@ def test_who_polls_finds_a_dead_holder_too(wait):
 
 
 @pytest.mark.parametrize("kind", ["Semaphore", "BoundedSemaphore"])
-@pytest.mark.parametrize("wait", [{"timeout": 30}, {"block": False}])
+@pytest.mark.parametrize(
+    "wait", [pytest.param({"timeout": 30}, marks=pytest.mark.needs_tick), {"block": False}]
+)
 def test_a_unit_of_a_killed_process_is_given_back(ctx, kind, wait):
     semaphore = getattr(ctx, kind)(2)
     semaphore.acquire()
@@ -499,6 +502,7 @@ def test_more_processes_than_places_hold_a_semaphore():
     assert semaphore.get_value() == 20
 
 
+@pytest.mark.needs_tick
 def test_killed_again_and_again_with_units():
     semaphore, total = FORK.BoundedSemaphore(2), FORK.RawValue("i", 0)
     warnings.simplefilter("ignore", RuntimeWarning)
@@ -521,6 +525,7 @@ def test_killed_again_and_again_with_units():
 
 @pytest.mark.parametrize("kind", ["Lock", "RLock", "Semaphore"])
 @pytest.mark.parametrize("how", ["acquire", "__enter__"])
+@pytest.mark.needs_tick
 def test_a_warning_made_an_error_leaves_the_lock_free(kind, how):
     lock = make(kind)
     killed_holder(FORK, lock, "with")
@@ -535,6 +540,7 @@ def test_a_warning_made_an_error_leaves_the_lock_free(kind, how):
     assert not lock.locked()
 
 
+@pytest.mark.needs_tick
 def test_one_of_many_waiters_takes_over(ctx):
     lock, queue, ready = ctx.Lock(), ctx.SimpleQueue(), ctx.Event()
     holder = ctx.Process(target=targets.hold, args=(lock, "with", ready))
@@ -550,6 +556,7 @@ def test_one_of_many_waiters_takes_over(ctx):
     finish(*waiters)
 
 
+@pytest.mark.needs_tick
 def test_killed_again_and_again():
     """Holders are killed at any moment; the count of recoveries and the lock stay right."""
     lock, total = FORK.Lock(), FORK.RawValue("i", 0)
