@@ -11,6 +11,7 @@
 #include "arena/known.h"
 #include "base/layout.h"
 #include "base/status.h"
+#include "platform/fd.h"
 #include "platform/memory.h"
 
 struct fmp_segment {
@@ -42,7 +43,7 @@ static void
 unmap_segment(struct fmp_segment *s)
 {
     fmp_memory_unmap(s->base, s->size);
-    fmp_memory_close(s->known.fd);
+    fmp_fd_close(s->known.fd);
     free(s);
 }
 
@@ -57,7 +58,7 @@ fmp_segment_create(uint32_t kind, size_t size, struct fmp_segment **out)
     struct fmp_segment *s;
     int rc = map_segment(fd, size, &s);
     if (rc != FMP_OK) {
-        fmp_memory_close(fd);
+        fmp_fd_close(fd);
         return rc;
     }
     struct fmp_header_shm *h = s->base;
@@ -78,7 +79,7 @@ map_foreign(int fd, struct fmp_segment **out)
         rc = map_segment(fd, (size_t)size, out);
     }
     if (rc != FMP_OK) {
-        fmp_memory_close(fd);
+        fmp_fd_close(fd);
         return rc;
     }
     const struct fmp_header_shm *h = (*out)->known.header;

@@ -18,7 +18,7 @@
 #include <string.h>
 
 #include "base/status.h"
-#include "platform/memory.h"
+#include "platform/fd.h"
 #include "platform/poll.h"
 
 enum { DONE, JOINERS, BELL_ARMED };
@@ -32,7 +32,7 @@ fmp_mailbox_create(struct fmp_mailbox *m, uint32_t max_items)
     }
     int rc = fmp_ring_create(&m->ring, max_items, 0);
     if (rc != FMP_OK) {
-        fmp_memory_close(bell);
+        fmp_fd_close(bell);
         return rc;
     }
     m->bell = bell;
@@ -44,7 +44,7 @@ fmp_mailbox_attach(struct fmp_mailbox *m, int ring_fd, int bell_fd)
 {
     int rc = fmp_ring_attach(&m->ring, ring_fd);
     if (rc != FMP_OK) {
-        fmp_memory_close(bell_fd);
+        fmp_fd_close(bell_fd);
         return rc;
     }
     m->bell = bell_fd;
@@ -56,7 +56,7 @@ fmp_mailbox_close(struct fmp_mailbox *m)
 {
     if (m->ring.shm != NULL) {
         fmp_ring_close(&m->ring);
-        fmp_memory_close(m->bell);
+        fmp_fd_close(m->bell);
         m->bell = -1;
     }
 }

@@ -47,6 +47,7 @@
 #include "base/status.h"
 #include "channel/ring_table.h"
 #include "platform/clock.h"
+#include "platform/fd.h"
 #include "platform/poll.h"
 #include "platform/socket.h"
 

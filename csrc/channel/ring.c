@@ -13,6 +13,7 @@
 #include "base/check.h"
 #include "base/points.h"
 #include "base/status.h"
+#include "platform/fd.h"
 #include "platform/memory.h"
 
 #define FIRST_CAPACITY UINT64_C(256)         /* units: 4 KiB */
@@ -94,7 +95,7 @@ fmp_ring_create(struct fmp_ring *r, uint32_t max_items, uint64_t max_bytes)
     }
     int rc = open_ring(r, fd);
     if (rc != FMP_OK) {
-        fmp_memory_close(fd);
+        fmp_fd_close(fd);
         return rc;
     }
     struct fmp_ring_shm *shm = r->shm;
@@ -120,7 +121,7 @@ fmp_ring_attach(struct fmp_ring *r, int fd)
     int64_t size = fmp_memory_size(fd);
     int rc = size < 0 ? (int)size : size < FMP_RING_DATA ? FMP_CORRUPT : open_ring(r, fd);
     if (rc != FMP_OK) {
-        fmp_memory_close(fd);
+        fmp_fd_close(fd);
         return rc;
     }
     if (!fmp_header_check(&r->shm->header, FMP_KIND_RING, (uint64_t)size)) {
@@ -151,7 +152,7 @@ fmp_ring_close(struct fmp_ring *r)
     unmap_view(&r->put);
     unmap_view(&r->take);
     fmp_memory_unmap(r->shm, FMP_RING_DATA);
-    fmp_memory_close(r->fd);
+    fmp_fd_close(r->fd);
     r->shm = NULL;
     r->fd = -1;
 }

@@ -12,7 +12,7 @@
 
 #include "arena/known.h"
 #include "base/status.h"
-#include "platform/memory.h"
+#include "platform/fd.h"
 
 struct entry {
     struct fmp_ring ring;   /* first: an entry is found from its ring */
@@ -68,7 +68,7 @@ fmp_ring_table_attach(int fd, struct fmp_ring **out)
     }
     struct entry *fresh = calloc(1, sizeof(*fresh));
     if (fresh == NULL) {
-        fmp_memory_close(fd);
+        fmp_fd_close(fd);
         return -ENOMEM;
     }
     int rc = fmp_ring_attach(&fresh->ring, fd);

@@ -8,6 +8,7 @@
 
 #include "base/status.h"
 #include "channel/ring_table.h"
+#include "platform/fd.h"
 #include "platform/socket.h"
 
 /* No header of the old format begins with it, nor is it a bell (pipe.c). */

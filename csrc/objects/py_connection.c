@@ -15,8 +15,8 @@
 #include "bridge/codec.h"
 #include "bridge/errors.h"
 #include "platform/clock.h"
+#include "platform/fd.h"
 #include "platform/process.h"
-#include "platform/socket.h"
 
 /* --- the handle's life ----------------------------------------------------------------------- */
 

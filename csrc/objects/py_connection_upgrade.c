@@ -9,6 +9,7 @@
 #include "base/status.h"
 #include "objects/connection_object.h"
 #include "platform/clock.h"
+#include "platform/fd.h"
 #include "platform/socket.h"
 
 #define OFFER_AT 4

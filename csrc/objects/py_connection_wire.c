@@ -9,6 +9,7 @@
 
 #include "base/status.h"
 #include "objects/connection_object.h"
+#include "platform/fd.h"
 #include "platform/poll.h"
 #include "platform/socket.h"
 

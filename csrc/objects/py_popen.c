@@ -24,6 +24,7 @@
 #include "bridge/wait.h"
 #include "module.h"
 #include "platform/clock.h"
+#include "platform/fd.h"
 #include "platform/pidfd.h"
 #include "platform/poll.h"
 #include "platform/process.h"

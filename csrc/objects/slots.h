@@ -11,7 +11,7 @@
 #include "arena/slab.h"
 #include "base/status.h"
 #include "bridge/errors.h"
-#include "platform/memory.h"
+#include "platform/fd.h"
 
 /* (fd, offset, size), or NULL. */
 static inline PyObject *
@@ -40,7 +40,7 @@ fmp_slot_from_tuple(PyObject *where, size_t size_needed, struct fmp_slot *slot)
         rc = fmp_slot_attach(fd, (size_t)offset, (size_t)size, slot);
     }
     else {
-        fmp_memory_close(fd);
+        fmp_fd_close(fd);
     }
     if (rc != FMP_OK) {
         fmp_raise(rc, "attach to a shared object");

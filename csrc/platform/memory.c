@@ -104,19 +104,6 @@ fmp_memory_size(int fd)
     return fstat(fd, &st) == 0 ? (int64_t)st.st_size : -errno;
 }
 
-int
-fmp_memory_dup(int fd)
-{
-    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-    return copy >= 0 ? copy : -errno;
-}
-
-void
-fmp_memory_close(int fd)
-{
-    close(fd);
-}
-
 void
 fmp_memory_random(void *out, size_t size)
 {

@@ -26,10 +26,6 @@ void fmp_memory_unmap(void *address, size_t length);
 /* Size of the file in bytes, or -errno. */
 int64_t fmp_memory_size(int fd);
 
-/* A close-on-exec duplicate, or -errno. */
-int fmp_memory_dup(int fd);
-void fmp_memory_close(int fd);
-
 /* Fills with random bytes; never fails (falls back on clock and pid). */
 void fmp_memory_random(void *out, size_t size);
 

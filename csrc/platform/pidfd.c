@@ -97,12 +97,3 @@ fmp_pipe_open(int ends[2])
 {
     return pipe2(ends, O_CLOEXEC) == 0 ? FMP_OK : -errno;
 }
-
-void
-fmp_close(int *fd)
-{
-    if (*fd >= 0) {
-        close(*fd);
-        *fd = -1;
-    }
-}

@@ -31,7 +31,4 @@ int fmp_read_number(int fd, int64_t *number);
 /* What stands in for a pidfd: a close-on-exec pipe, readable once all have closed ends[1]. */
 int fmp_pipe_open(int ends[2]);
 
-/* Closes *fd, unless it is -1, which it then is. */
-void fmp_close(int *fd);
-
 #endif

@@ -1,16 +1,13 @@
-/* socket.c - socketpair, one-byte sends and receives, read and write, descriptors with them.
+/* socket.c - socketpair, one-byte sends and receives, messages with descriptors.
  *
- * Owns nothing: descriptors belong to the callers. The one-byte calls never wait, and no call
- * raises SIGPIPE but fmp_fd_write(), which is os.write()'s equal.
+ * Owns nothing: descriptors belong to the callers. The one-byte calls never wait, and none raises
+ * SIGPIPE.
  */
 #include "platform/socket.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/status.h"
@@ -51,23 +48,6 @@ int
 fmp_socket_take_byte(int fd, uint8_t *byte)
 {
     return receive_byte(fd, byte, 0);
-}
-
-int64_t
-fmp_fd_read(int fd, void *data, size_t size)
-{
-    ssize_t n = read(fd, data, size);
-    return n >= 0 ? n : -errno;
-}
-
-int64_t
-fmp_fd_write(int fd, const void *head, size_t n_head, const void *data, size_t n_data)
-{
-    struct iovec parts[2] = {{(void *)head, n_head}, {(void *)data, n_data}};
-    ssize_t n = n_data == 0 ? write(fd, head, n_head)
-              : n_head == 0 ? write(fd, data, n_data)
-                            : writev(fd, parts, 2);
-    return n >= 0 ? n : -errno;
 }
 
 #define MOST_FDS 16 /* that one message brings or takes */
@@ -142,37 +122,4 @@ fmp_socket_is_local(int fd)
     int domain;
     socklen_t size = sizeof domain;
     return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_UNIX;
-}
-
-bool
-fmp_fd_is_scarce(int fd)
-{
-    struct rlimit limit;
-    return getrlimit(RLIMIT_NOFILE, &limit) == 0 && (rlim_t)fd >= limit.rlim_cur / 2;
-}
-
-bool
-fmp_fd_nonblocking(int fd)
-{
-    int flags = fcntl(fd, F_GETFL);
-    return flags >= 0 && (flags & O_NONBLOCK) != 0;
-}
-
-void
-fmp_fd_close(int fd)
-{
-    close(fd);
-}
-
-int
-fmp_fd_retire(int fd)
-{
-    int dead[2];
-    if (pipe2(dead, O_CLOEXEC | O_NONBLOCK) < 0) {
-        return -errno;
-    }
-    int rc = dup3(dead[0], fd, O_CLOEXEC) >= 0 ? FMP_OK : -errno;
-    close(dead[0]);
-    close(dead[1]);
-    return rc;
 }

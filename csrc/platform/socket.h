@@ -1,4 +1,4 @@
-/* socket.h - a pair of connected sockets, single bytes on them, and transfers on any descriptor. */
+/* socket.h - a pair of connected sockets, single bytes on them, and descriptors. */
 #ifndef FMP_PLATFORM_SOCKET_H
 #define FMP_PLATFORM_SOCKET_H
 
@@ -17,14 +17,9 @@ int fmp_socket_send_byte(int fd, uint8_t byte);
 int fmp_socket_peek_byte(int fd, uint8_t *byte);
 int fmp_socket_take_byte(int fd, uint8_t *byte);
 
-/* read() and write() of any descriptor, waiting as the descriptor does: the count or -errno.
- * `head` is written before `data`, in one call; *written counts both. */
-int64_t fmp_fd_read(int fd, void *data, size_t size);
-int64_t fmp_fd_write(int fd, const void *head, size_t n_head, const void *data, size_t n_data);
-
-/* The same for a local socket, with descriptors attached: the peer gets `n_fds` copies of `fds` with
- * the first byte. A read takes the descriptors that come with what it reads, up to `room`, and sets
- * *n_fds; any more are closed. */
+/* As fmp_fd_write() and fmp_fd_read(), for a local socket, with descriptors attached: the peer gets
+ * `n_fds` copies of `fds` with the first byte. A read takes the descriptors that come with what it
+ * reads, up to `room`, and sets *n_fds; any more are closed. */
 int64_t fmp_socket_write_fds(int fd, const void *head, size_t n_head, const void *data,
                              size_t n_data, const int *fds, unsigned n_fds);
 int64_t fmp_socket_read_fds(int fd, void *data, size_t size, int *fds, unsigned room,
@@ -32,16 +27,5 @@ int64_t fmp_socket_read_fds(int fd, void *data, size_t size, int *fds, unsigned 
 
 /* Whether it is a socket of AF_UNIX, which can carry descriptors. */
 bool fmp_socket_is_local(int fd);
-
-/* Whether the number is in the upper half of those this process may have: time to spare some. */
-bool fmp_fd_is_scarce(int fd);
-
-bool fmp_fd_nonblocking(int fd);
-void fmp_fd_close(int fd);
-
-/* Ends what `fd` stands for, yet keeps the number taken, so that a thread that still uses it meets
- * a dead descriptor and not a stranger's: at its end for reads and polls, no socket, not to be
- * written. Who is in a poll already stays there. fmp_fd_close() frees the number later. */
-int fmp_fd_retire(int fd);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/points.h"
 #include "base/status.h"
@@ -26,6 +27,14 @@ count_fds(void)
     }
     closedir(dir);
     return count;
+}
+
+int
+another_fd(int fd)
+{
+    int copy = dup(fd);
+    CHECK(copy >= 0);
+    return copy;
 }
 
 uint32_t

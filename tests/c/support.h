@@ -11,6 +11,8 @@
 void *shared_zeros(size_t size);
 /* Open descriptors of this process. */
 int count_fds(void);
+/* A duplicate. */
+int another_fd(int fd);
 /* A small random generator, good enough to vary tests and the same on every run. */
 uint32_t random_next(uint64_t *state);
 

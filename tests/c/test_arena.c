@@ -136,7 +136,7 @@ CASE(attaching_gives_the_same_memory_once)
 {
     struct fmp_slot slot = new_slot(64), other;
     int fds = count_fds();
-    int fd = fmp_memory_dup(fmp_slot_share(&slot));
+    int fd = another_fd(fmp_slot_share(&slot));
     CHECK_EQ(fmp_slot_attach(fd, slot.offset, slot.size, &other), FMP_OK);
     CHECK(fmp_slot_at(&other) == fmp_slot_at(&slot)); /* known: no second mapping */
     CHECK_EQ(count_fds(), fds);
@@ -168,7 +168,7 @@ attach_bad(int fd, size_t offset, size_t size)
 {
     struct fmp_slot slot;
     int fds = count_fds();
-    CHECK_EQ(fmp_slot_attach(fmp_memory_dup(fd), offset, size, &slot), FMP_CORRUPT);
+    CHECK_EQ(fmp_slot_attach(another_fd(fd), offset, size, &slot), FMP_CORRUPT);
     CHECK(slot.segment == NULL);
     CHECK_EQ(count_fds(), fds); /* the descriptor was taken over all the same */
 }
@@ -196,8 +196,8 @@ CASE(what_is_no_segment_is_refused)
     CHECK_EQ(pwrite(fd, &header, sizeof header, 0), sizeof header);
     struct fmp_slot slot, same; /* now it is one: mapped once however often it is attached */
     int fds = count_fds();
-    CHECK_EQ(fmp_slot_attach(fmp_memory_dup(fd), 64, 64, &slot), FMP_OK);
-    CHECK_EQ(fmp_slot_attach(fmp_memory_dup(fd), 64, 64, &same), FMP_OK);
+    CHECK_EQ(fmp_slot_attach(another_fd(fd), 64, 64, &slot), FMP_OK);
+    CHECK_EQ(fmp_slot_attach(another_fd(fd), 64, 64, &same), FMP_OK);
     CHECK(fmp_slot_at(&same) == fmp_slot_at(&slot));
     CHECK_EQ(count_fds(), fds + 1);
     fmp_slot_free(&slot);

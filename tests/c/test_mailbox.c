@@ -7,7 +7,6 @@
 
 #include "base/status.h"
 #include "check.h"
-#include "platform/memory.h"
 #include "platform/poll.h"
 #include "support.h"
 
@@ -549,8 +548,7 @@ CASE(attaching_what_is_no_mailbox_closes_both_descriptors)
 {
     struct fmp_mailbox box = new_box(0), other;
     int fds = count_fds();
-    CHECK_EQ(fmp_mailbox_attach(&other, fmp_memory_dup(box.bell), fmp_memory_dup(box.bell)),
-             FMP_CORRUPT);
+    CHECK_EQ(fmp_mailbox_attach(&other, another_fd(box.bell), another_fd(box.bell)), FMP_CORRUPT);
     CHECK_EQ(count_fds(), fds);
     fmp_mailbox_close(&box);
     fmp_mailbox_close(&box); /* twice is harmless */

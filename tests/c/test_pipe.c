@@ -8,6 +8,7 @@
 
 #include "base/status.h"
 #include "channel/pipe.h"
+#include "platform/fd.h"
 #include "platform/socket.h"
 #include "support.h"
 

@@ -9,7 +9,6 @@
 #include "base/status.h"
 #include "channel/mailbox.h"
 #include "check.h"
-#include "platform/memory.h"
 #include "support.h"
 
 static struct fmp_mailbox
@@ -271,7 +270,7 @@ CASE(attached_twice_it_is_one_ring)
 {
     struct fmp_mailbox a = new_box(0), b;
     int fds = count_fds();
-    CHECK_EQ(fmp_mailbox_attach(&b, fmp_memory_dup(a.ring.fd), fmp_memory_dup(a.bell)), FMP_OK);
+    CHECK_EQ(fmp_mailbox_attach(&b, another_fd(a.ring.fd), another_fd(a.bell)), FMP_OK);
     for (uint32_t i = 0; i < 300; i++) { /* a grows it; b finds it grown */
         put_message(&a, 6, i, i);
     }
@@ -291,13 +290,13 @@ CASE(what_is_no_ring_is_refused)
     int fds = count_fds();
     CHECK(fmp_ring_attach(&r, -1) < 0);
     int fd = memfd_create("other", MFD_CLOEXEC);
-    CHECK_EQ(fmp_ring_attach(&r, fmp_memory_dup(fd)), FMP_CORRUPT);
+    CHECK_EQ(fmp_ring_attach(&r, another_fd(fd)), FMP_CORRUPT);
     CHECK_EQ(ftruncate(fd, 1 << 20), 0);
-    CHECK_EQ(fmp_ring_attach(&r, fmp_memory_dup(fd)), FMP_CORRUPT);
+    CHECK_EQ(fmp_ring_attach(&r, another_fd(fd)), FMP_CORRUPT);
     struct fmp_header_shm header = {
         .magic = FMP_MAGIC, .version = FMP_LAYOUT_VERSION, .kind = FMP_KIND_SLAB, .size = 4096};
     CHECK_EQ(pwrite(fd, &header, sizeof header, 0), sizeof header);
-    CHECK_EQ(fmp_ring_attach(&r, fmp_memory_dup(fd)), FMP_CORRUPT); /* another kind */
+    CHECK_EQ(fmp_ring_attach(&r, another_fd(fd)), FMP_CORRUPT); /* another kind */
     CHECK_EQ(count_fds(), fds + 1);
 }
 

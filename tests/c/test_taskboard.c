@@ -6,7 +6,6 @@
 
 #include "base/status.h"
 #include "check.h"
-#include "platform/memory.h"
 #include "support.h"
 
 #define WORKERS 3
@@ -365,11 +364,11 @@ CASE(attaching_takes_all_descriptors_over)
     int open_before = count_fds();
     for (int bad = 0; bad < 2; bad++) {
         copies = fds;
-        copies.tasks_ring = fmp_memory_dup(fds.tasks_ring);
-        copies.tasks_bell = fmp_memory_dup(fds.tasks_bell);
-        copies.results_ring = fmp_memory_dup(bad ? fds.slot : fds.results_ring);
-        copies.results_bell = fmp_memory_dup(fds.results_bell);
-        copies.slot = fmp_memory_dup(fds.slot);
+        copies.tasks_ring = another_fd(fds.tasks_ring);
+        copies.tasks_bell = another_fd(fds.tasks_bell);
+        copies.results_ring = another_fd(bad ? fds.slot : fds.results_ring);
+        copies.results_bell = another_fd(fds.results_bell);
+        copies.slot = another_fd(fds.slot);
         int rc = fmp_taskboard_attach(&other, &copies);
         CHECK_EQ(rc, bad ? FMP_CORRUPT : FMP_OK);
         if (!bad) {
