@@ -8,7 +8,7 @@ JOBS ?= $(shell nproc)
 T ?=
 ARGS ?=
 
-.PHONY: help setup build debug sanitize notick test ctest cpython lint format bench docs demo clean
+.PHONY: help setup build debug sanitize notick test ctest cpython models lint format bench docs demo clean
 
 help: ## this list
 	@echo "make <task> [PY=3.10|3.11|3.12|3.13]"
@@ -39,6 +39,9 @@ notick: setup ## the same for a core whose sleeps have no ticks: no lost wake-up
 
 cpython: build ## CPython's own tests of multiprocessing, on the stdlib and on fastmp
 	@$(PYTHON) -m tests.cpython --build --python $(PY) $(ARGS)
+
+models: ## the Spin models of the protocols, and that their mutants fail (needs spin)
+	@python3 -m tests.models
 
 lint: build ## ruff, mypy, clang-format, cppcheck
 	@tools/lint

@@ -149,22 +149,21 @@ def receive(receiver):
 
 
 def test_active_children_of_either_sees_both(start_method):
-    receiver, sender = multiprocessing.Pipe(duplex=False)
-    with receiver, sender:
-        processes = [
-            package.get_context(start_method).Process(target=receive, args=(receiver,))
-            for package in BOTH
-        ]
-        for process in processes:
-            process.start()
-        for package in BOTH:
-            assert set(package.active_children()) == set(processes)
-        for _ in processes:
+    pipes = [multiprocessing.Pipe(duplex=False) for _ in BOTH]
+    processes = [
+        package.get_context(start_method).Process(target=receive, args=(receiver,))
+        for package, (receiver, _) in zip(BOTH, pipes, strict=True)
+    ]
+    for process in processes:
+        process.start()
+    for package in BOTH:
+        assert set(package.active_children()) == set(processes)
+    for process, (receiver, sender) in zip(processes, pipes, strict=True):
+        with receiver, sender:
             sender.send(None)
-        for process in processes:
             process.join(TIMEOUT)
-            assert process.exitcode == 0
-            process.close()
+        assert process.exitcode == 0
+        process.close()
     assert fastmp.active_children() == multiprocessing.active_children() == []
 
 

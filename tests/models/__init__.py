@@ -1,0 +1,1 @@
+"""Spin models of the protocols in shared memory; ``python -m tests.models`` checks them."""
