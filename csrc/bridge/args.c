@@ -1,6 +1,7 @@
 /* args.c - argument sorting for fast calls; owns nothing. */
 #include "bridge/args.h"
 
+#include <limits.h>
 #include <math.h>
 
 #include "platform/clock.h"
@@ -51,6 +52,22 @@ fmp_args(const char *function, PyObject *const *args, Py_ssize_t n_args, PyObjec
             return -1;
         }
     }
+    return 0;
+}
+
+int
+fmp_int(PyObject *object, int *value)
+{
+    int overflow;
+    long number = PyLong_AsLongAndOverflow(object, &overflow);
+    if (number == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    if (overflow != 0 || number > INT_MAX || number < INT_MIN) {
+        PyErr_SetString(PyExc_OverflowError, "Python int too large to convert to C int");
+        return -1;
+    }
+    *value = (int)number;
     return 0;
 }
 

@@ -58,8 +58,8 @@ fmp_lock_brief_begin(struct fmp_lock_object *l, uint64_t *tag)
     if (!fmp_userlock_held(l->shm) && atomic_compare_exchange_strong(&l->shm->word, &free, *tag)) {
         return FMP_BRIEF_TAKEN;
     }
-    return l->recursive && fmp_lock_owned_by(l, PyThread_get_thread_ident()) ? FMP_BRIEF_NESTED
-                                                                             : FMP_BRIEF_BUSY;
+    return l->recursive && fmp_lock_owned_by(l, fmp_thread_self()) ? FMP_BRIEF_NESTED
+                                                                   : FMP_BRIEF_BUSY;
 }
 
 static inline void

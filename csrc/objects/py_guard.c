@@ -25,13 +25,25 @@ typedef struct {
     const char *doc;
 } MethodObject;
 
+/* Is it a struct fmp_guard? Its type then has ours as a base in the sense of layout. */
+static inline bool
+is_guard(PyObject *object, const PyTypeObject *guard)
+{
+    for (const PyTypeObject *type = Py_TYPE(object); type != NULL; type = type->tp_base) {
+        if (type == guard) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static PyObject *
 method_get(MethodObject *self, PyObject *object, PyObject *Py_UNUSED(type))
 {
     if (object == NULL || object == Py_None) {
         return Py_NewRef((PyObject *)self);
     }
-    if (!PyObject_TypeCheck(object, self->owner)) {
+    if (!is_guard(object, self->owner)) {
         return PyErr_Format(PyExc_TypeError, "%s() needs a %s, not a %s", self->name,
                             self->owner->tp_name, Py_TYPE(object)->tp_name);
     }
@@ -73,6 +85,7 @@ method_get_doc(MethodObject *self, void *Py_UNUSED(closure))
     return PyUnicode_FromString(self->doc);
 }
 
+/* No tp_clear: the circle of owner and method is broken in the owner's dictionary. */
 static int
 method_traverse(MethodObject *self, visitproc visit, void *arg)
 {
@@ -81,19 +94,12 @@ method_traverse(MethodObject *self, visitproc visit, void *arg)
     return 0;
 }
 
-static int
-method_clear(MethodObject *self)
-{
-    Py_CLEAR(self->owner);
-    return 0;
-}
-
 static void
 method_dealloc(MethodObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
-    (void)method_clear(self);
+    Py_CLEAR(self->owner);
     type->tp_free((PyObject *)self);
     Py_DECREF(type);
 }
@@ -110,10 +116,13 @@ static PyGetSetDef method_getset[] = {
 };
 
 static PyType_Slot method_slots[] = {
-    {Py_tp_dealloc, method_dealloc}, {Py_tp_traverse, method_traverse},
-    {Py_tp_clear, method_clear},     {Py_tp_descr_get, method_get},
-    {Py_tp_call, PyVectorcall_Call}, {Py_tp_members, method_members},
-    {Py_tp_getset, method_getset},   {0, NULL},
+    {Py_tp_dealloc, method_dealloc},
+    {Py_tp_traverse, method_traverse},
+    {Py_tp_descr_get, method_get},
+    {Py_tp_call, PyVectorcall_Call},
+    {Py_tp_members, method_members},
+    {Py_tp_getset, method_getset},
+    {0, NULL},
 };
 
 static PyType_Spec method_spec = {

@@ -92,7 +92,7 @@ warn_of_the_dead(LockObject *self, uint32_t pid)
 static inline int
 acquire(LockObject *self, int64_t deadline, bool scoped)
 {
-    unsigned long thread = PyThread_get_thread_ident();
+    unsigned long thread = fmp_thread_self();
     if (self->recursive && fmp_lock_owned_by(self, thread)) {
         self->count++;
         return 1;
@@ -152,32 +152,45 @@ lock_enter(LockObject *self, PyObject *Py_UNUSED(ignored))
 
 /* --- release -------------------------------------------------------------------------------- */
 
-static PyObject *
-lock_release(LockObject *self, PyObject *Py_UNUSED(ignored))
+static int
+release_wholly(LockObject *self)
 {
-    if (self->recursive) {
-        if (!fmp_lock_owned_by(self, PyThread_get_thread_ident())) {
-            PyErr_SetString(PyExc_AssertionError,
-                            "attempt to release recursive lock not owned by thread");
-            return NULL;
-        }
-        if (self->count > 1) {
-            self->count--;
-            Py_RETURN_NONE;
-        }
-    }
     self->count = 0; /* first: once the word is free, another thread may write it */
     if (fmp_userlock_release(self->shm) != FMP_OK) {
         PyErr_SetString(PyExc_ValueError, "semaphore or lock released too many times");
-        return NULL;
+        return -1;
     }
-    Py_RETURN_NONE;
+    return 0;
+}
+
+/* 0, or -1 with an exception. */
+static inline int
+release(LockObject *self)
+{
+    if (self->recursive) {
+        if (!fmp_lock_owned_by(self, fmp_thread_self())) {
+            PyErr_SetString(PyExc_AssertionError,
+                            "attempt to release recursive lock not owned by thread");
+            return -1;
+        }
+        if (self->count > 1) {
+            self->count--;
+            return 0;
+        }
+    }
+    return release_wholly(self);
+}
+
+static PyObject *
+lock_release(LockObject *self, PyObject *const *Py_UNUSED(args), Py_ssize_t n_args)
+{
+    return fmp_no_args("release", n_args) == 0 && release(self) == 0 ? Py_NewRef(Py_None) : NULL;
 }
 
 static PyObject *
 lock_exit(LockObject *self, PyObject *const *Py_UNUSED(args), Py_ssize_t Py_UNUSED(n_args))
 {
-    return lock_release(self, NULL);
+    return release(self) == 0 ? Py_NewRef(Py_None) : NULL;
 }
 
 int
@@ -189,9 +202,7 @@ fmp_lock_enter(struct fmp_lock_object *lock)
 int
 fmp_lock_leave(struct fmp_lock_object *lock)
 {
-    PyObject *none = lock_release(lock, NULL);
-    Py_XDECREF(none);
-    return none != NULL ? 0 : -1;
+    return release(lock);
 }
 
 /* --- for Condition ---------------------------------------------------------------------------- */
@@ -201,7 +212,7 @@ fmp_lock_is_mine(PyObject *lock)
 {
     /* A Lock may have been released, and acquired again, by others: the word knows. */
     LockObject *self = (LockObject *)lock;
-    return fmp_lock_owned_by(self, PyThread_get_thread_ident())
+    return fmp_lock_owned_by(self, fmp_thread_self())
         && fmp_userlock_held_as(self->shm, fmp_userlock_tag(true));
 }
 
@@ -211,12 +222,7 @@ fmp_lock_put_down(PyObject *lock, struct fmp_lock_hold *hold)
     LockObject *self = (LockObject *)lock;
     hold->count = self->count;
     hold->scoped = (atomic_load(&self->shm->word) & FMP_USERLOCK_SCOPED) != 0;
-    self->count = 0;
-    if (fmp_userlock_release(self->shm) != FMP_OK) {
-        PyErr_SetString(PyExc_ValueError, "semaphore or lock released too many times");
-        return -1;
-    }
-    return 0;
+    return release_wholly(self);
 }
 
 bool
@@ -235,7 +241,7 @@ fmp_lock_take_up(PyObject *lock, const struct fmp_lock_hold *hold, struct fmp_de
             }
         }
     }
-    now_held(self, PyThread_get_thread_ident(), hold->count);
+    now_held(self, fmp_thread_self(), hold->count);
     if (rc == FMP_OWNER_DIED && warn_of_the_dead(self, a.dead) < 0) {
         (void)fmp_defer(d);
     }
@@ -315,19 +321,21 @@ new_lock(PyTypeObject *type, bool recursive, bool robust)
 }
 
 static PyObject *
-lock_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
+lock_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
+    static const char *const names[] = {"robust", NULL};
     int robust = 0;
-    if (!PyArg_ParseTuple(args, "|p:Lock", &robust)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|p:Lock", (char **)names, &robust)) {
         return NULL;
     }
     return new_lock(type, false, robust);
 }
 
 static PyObject *
-rlock_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
+rlock_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    if (!PyArg_ParseTuple(args, ":RLock")) {
+    static const char *const names[] = {NULL};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, ":RLock", (char **)names)) {
         return NULL;
     }
     return new_lock(type, true, true);
@@ -366,7 +374,7 @@ static PyMethodDef lock_methods[] = {
     {"acquire", (PyCFunction)(void (*)(void))lock_acquire, METH_FASTCALL | METH_KEYWORDS,
      "acquire($self, /, block=True, timeout=None)\n--\n\n"
      "Acquire the lock; False when it was not free within `timeout` seconds."},
-    {"release", (PyCFunction)lock_release, METH_NOARGS,
+    {"release", (PyCFunction)(void (*)(void))lock_release, METH_FASTCALL,
      "release($self, /)\n--\n\nRelease the lock. ValueError when it is free."},
     {"__enter__", (PyCFunction)lock_enter, METH_NOARGS,
      "__enter__($self, /)\n--\n\nAcquire; recovered by others if this process is killed."},

@@ -147,7 +147,7 @@ acquire(struct acquiring *a, int64_t deadline)
         return fmp_raise(rc, "acquire a semaphore");
     }
     refresh(self);
-    self->owner = PyThread_get_thread_ident();
+    self->owner = fmp_thread_self();
     self->count++;
     if (a->dead != 0) {
         return warn_of_the_dead(self, a);
@@ -186,9 +186,10 @@ semaphore_enter(SemaphoreObject *self, PyObject *Py_UNUSED(ignored))
 }
 
 static PyObject *
-semaphore_release(SemaphoreObject *self, PyObject *Py_UNUSED(ignored))
+semaphore_release(SemaphoreObject *self, PyObject *const *Py_UNUSED(args), Py_ssize_t n_args)
 {
-    return release(self, false) == 0 ? Py_NewRef(Py_None) : NULL;
+    return fmp_no_args("release", n_args) == 0 && release(self, false) == 0 ? Py_NewRef(Py_None)
+                                                                            : NULL;
 }
 
 static PyObject *
@@ -226,7 +227,7 @@ semaphore_is_zero(SemaphoreObject *self, PyObject *Py_UNUSED(ignored))
 static PyObject *
 semaphore_is_mine(SemaphoreObject *self, PyObject *Py_UNUSED(ignored))
 {
-    return PyBool_FromLong(count_of(self) > 0 && self->owner == PyThread_get_thread_ident());
+    return PyBool_FromLong(count_of(self) > 0 && self->owner == fmp_thread_self());
 }
 
 static PyObject *
@@ -263,10 +264,11 @@ semaphore_get_name(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
 /* --- making, passing on, ending ---------------------------------------------------------------- */
 
 static int
-parse_values(PyObject *args, uint32_t *value, uint32_t *maximum)
+parse_values(PyObject *args, PyObject *kwargs, uint32_t *value, uint32_t *maximum)
 {
+    static const char *const names[] = {"value", "maxvalue", NULL};
     int v = 0, m = VALUE_MAX; /* ints, as in SemLock: more is an OverflowError */
-    if (!PyArg_ParseTuple(args, "|ii:Semaphore", &v, &m)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|ii:Semaphore", (char **)names, &v, &m)) {
         return -1;
     }
     if (v < 0 || v > m) {
@@ -280,10 +282,10 @@ parse_values(PyObject *args, uint32_t *value, uint32_t *maximum)
 }
 
 static PyObject *
-semaphore_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
+semaphore_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     uint32_t value, maximum;
-    if (parse_values(args, &value, &maximum) < 0) {
+    if (parse_values(args, kwargs, &value, &maximum) < 0) {
         return NULL;
     }
     SemaphoreObject *self = (SemaphoreObject *)type->tp_alloc(type, 0);
@@ -344,7 +346,7 @@ static PyMethodDef semaphore_methods[] = {
     {"acquire", (PyCFunction)(void (*)(void))semaphore_acquire, METH_FASTCALL | METH_KEYWORDS,
      "acquire($self, /, block=True, timeout=None)\n--\n\n"
      "Take one unit; False when there was none within `timeout` seconds."},
-    {"release", (PyCFunction)semaphore_release, METH_NOARGS,
+    {"release", (PyCFunction)(void (*)(void))semaphore_release, METH_FASTCALL,
      "release($self, /)\n--\n\nGive one unit. ValueError beyond the maximum."},
     {"__enter__", (PyCFunction)semaphore_enter, METH_NOARGS, "Take one unit."},
     {"__exit__", (PyCFunction)(void (*)(void))semaphore_exit, METH_FASTCALL, "Give it back."},

@@ -5,6 +5,7 @@
 #ifndef FMP_PLATFORM_PROCESS_H
 #define FMP_PLATFORM_PROCESS_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -43,6 +44,13 @@ bool fmp_who_alive(fmp_who who);
 
 /* True when nobody has its pid any more; false also for a zombie. One system call. */
 bool fmp_who_vanished(fmp_who who);
+
+/* This thread, among those of its process that live. */
+static inline unsigned long
+fmp_thread_self(void)
+{
+    return (unsigned long)pthread_self();
+}
 
 /* How many times this process descends from a fork since fastmp was loaded; changes in the child,
  * so state that must not cross a fork remembers the value it was made under. */

@@ -38,14 +38,9 @@ next_number(struct fmp_semaphore_place_shm *p)
     return ((uint32_t)(atomic_load(&p->state) >> 32) + 1) & NUMBERS;
 }
 
-/* Sees to it that the change which the word is stamped with is in the count of its place. */
 static void
-reflect(struct fmp_semaphore_shm *s, uint64_t word)
+reflect_in_place(struct fmp_semaphore_shm *s, uint32_t stamp)
 {
-    uint32_t stamp = (uint32_t)(word >> 32);
-    if ((stamp & 15) == 0) {
-        return;
-    }
     struct fmp_semaphore_place_shm *p = &s->place[(stamp & 15) - 1];
     uint32_t what = stamp >> 4 & 3, number = stamp >> 6;
     uint64_t state = atomic_load(&p->state);
@@ -56,6 +51,16 @@ reflect(struct fmp_semaphore_shm *s, uint64_t word)
     held = what == TAKEN ? held + 1 : what == GIVEN && held > 0 ? held - 1 : 0;
     /* If it fails, another has done the same. */
     atomic_compare_exchange_strong(&p->state, &state, (uint64_t)number << 32 | held);
+}
+
+/* Sees to it that the change which the word is stamped with is in the count of its place. */
+static inline void
+reflect(struct fmp_semaphore_shm *s, uint64_t word)
+{
+    uint32_t stamp = (uint32_t)(word >> 32);
+    if ((stamp & 15) != 0) {
+        reflect_in_place(s, stamp);
+    }
 }
 
 int
