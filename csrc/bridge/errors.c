@@ -59,8 +59,8 @@ fmp_raise(int rc, const char *what)
     }
 }
 
-static PyObject *
-take_exception(void)
+PyObject *
+fmp_take_exception(void)
 {
 #if PY_VERSION_HEX >= 0x030C0000
     return PyErr_GetRaisedException();
@@ -80,7 +80,7 @@ take_exception(void)
 bool
 fmp_defer(struct fmp_deferred *d)
 {
-    PyObject *now = take_exception();
+    PyObject *now = fmp_take_exception();
     if (d->exception == NULL) {
         d->exception = now;
         d->since = fmp_now();

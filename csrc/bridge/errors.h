@@ -11,6 +11,9 @@
  * FMP_PYERR leaves the exception that is set. Always returns NULL. */
 PyObject *fmp_raise(int rc, const char *what);
 
+/* The exception that is set, as an object with its traceback; none is set any more. */
+PyObject *fmp_take_exception(void);
+
 /* An exception that has to wait until something is put in order: zeroed at first. */
 struct fmp_deferred {
     PyObject *exception;

@@ -45,16 +45,19 @@ same_bytes(const struct fmp_typecode *to, const struct fmp_typecode *from)
     return integers || from->kind == to->kind || (to->kind == 'c' && from->code == 'B');
 }
 
-bool
+int
 fmp_items_copy(const struct fmp_items *items, const struct fmp_range *range, PyObject *buffer)
 {
     if (range->step != 1 || !PyObject_CheckBuffer(buffer)) {
-        return false;
+        return 0;
     }
     Py_buffer view;
     if (PyObject_GetBuffer(buffer, &view, PyBUF_ND | PyBUF_FORMAT) < 0) {
-        PyErr_Clear();
-        return false;
+        if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+            return -1;
+        }
+        PyErr_Clear(); /* not such a buffer, then */
+        return 0;
     }
     const char *from = view.buf;
     bool fits = view.ndim == 1 && view.len == range->length * items->type->size

@@ -37,7 +37,8 @@ Py_ssize_t fmp_items_store(const struct fmp_items *items, const struct fmp_range
                            Py_ssize_t done, PyObject *sequence);
 
 /* Copies the memory of `buffer` if it is just what converting item by item would give and lies
- * apart. False: nothing was done. Never raises. */
-bool fmp_items_copy(const struct fmp_items *items, const struct fmp_range *range, PyObject *buffer);
+ * apart. 1; 0: nothing was done; -1: the same, with an exception that is no Exception: from 3.12 on a
+ * buffer may be Python's to give, and ^C comes there as anywhere. */
+int fmp_items_copy(const struct fmp_items *items, const struct fmp_range *range, PyObject *buffer);
 
 #endif

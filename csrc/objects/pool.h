@@ -6,7 +6,8 @@
  *
  * Nobody collects results in the background. A thread that waits for something takes the role of
  * the collector when it is free, sleeps for results and deals them out; the others sleep until
- * what they wait for is there or the role is free.
+ * what they wait for is there or the role is free. When a signal's handler waits in the thread that
+ * has the role, it takes the role over until it is done.
  *
  *   py_pool_board.c    the board's type and most of its Python methods
  *   py_pool_slots.c    its methods for the slots of workers
@@ -85,7 +86,8 @@ typedef struct {
 
     struct fmp_pool_waiter *waiters;   /* those who do not collect */
     struct fmp_pool_waiter *collector; /* who has the role, while it sleeps; or NULL */
-    fmp_a32 collecting;                /* the same for those without the GIL: 1 or 0 */
+    unsigned long collector_thread; /* ... and where: a signal's handler there may wait as well */
+    fmp_a32 collecting;             /* the same for those without the GIL: 1 or 0 */
     fmp_a32 stopped;
     bool keep_serving;   /* the background thread is to stay */
     uint32_t processing; /* batches that were taken and are being dealt out */
@@ -183,8 +185,8 @@ int fmp_job_check(FmpJob *job);
 void fmp_job_end_feed(FmpJob *job);
 /* get() returns from now on; forgets the board. */
 void fmp_job_finish(FmpJob *job);
-/* An unfinished job ends with an exception like that. 0 or -1. */
-int fmp_job_abort(FmpJob *job, PyObject *error);
+/* An unfinished job ends with an exception like that. */
+void fmp_job_abort(FmpJob *job, PyObject *error);
 void fmp_job_free_windows(FmpJob *job);
 int fmp_job_visit_windows(FmpJob *job, visitproc visit, void *arg);
 /* The next item for next(), moved into *out; false when there is none now. */

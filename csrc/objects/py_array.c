@@ -92,8 +92,9 @@ set_slice(struct fmp_synced *self, PyObject *slice, PyObject *value)
         rc = store_sequence(self, &range, value);
     }
     /* What a lock guards is read item by item, as each of its reads takes that lock. */
-    else if (fmp_buffered_check(value) || !fmp_items_copy(&self->items, &range, value)) {
-        rc = PyObject_SetItem(self->obj, slice, value);
+    else {
+        int copied = fmp_buffered_check(value) ? 0 : fmp_items_copy(&self->items, &range, value);
+        rc = copied == 0 ? PyObject_SetItem(self->obj, slice, value) : copied < 0 ? -1 : 0;
     }
     return fmp_synced_leave(self) < 0 ? -1 : rc;
 }
@@ -175,11 +176,15 @@ iterator_next(IteratorObject *it)
     if (it->array == NULL) {
         return NULL;
     }
-    if (it->next < it->array->items.length) {
-        return get_item(it->array, it->next++);
+    if (it->next >= it->array->items.length) {
+        Py_CLEAR(it->array);
+        return NULL;
     }
-    Py_CLEAR(it->array);
-    return NULL;
+    /* Of our own: while we wait for the lock, another thread may come to the end. */
+    struct fmp_synced *array = (struct fmp_synced *)Py_NewRef((PyObject *)it->array);
+    PyObject *item = get_item(array, it->next++);
+    Py_DECREF(array);
+    return item;
 }
 
 static PyObject *

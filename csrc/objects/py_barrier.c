@@ -2,7 +2,8 @@
  *
  * The shared part is one struct fmp_barrier_shm in a slot. Process-local: the action and the default
  * timeout, which each process may have of its own, as in the stdlib. Whoever is inside leaves before
- * an exception is raised; one that is killed inside breaks the barrier.
+ * an exception is raised; one that is killed inside breaks the barrier. A call goes on with the
+ * barrier and the action that it began with, should another thread replace them.
  */
 #include <Python.h>
 #include <stdbool.h>
@@ -24,6 +25,7 @@ typedef struct {
     struct fmp_spin spin;
     PyObject *action;  /* or NULL */
     PyObject *timeout; /* or NULL */
+    int inside;        /* threads in calls that may wait */
 } BarrierObject;
 
 static bool
@@ -52,45 +54,45 @@ raise_broken(void)
 /* --- calls of sync/barrier.c as fmp_wait_for() makes them ----------------------------------------- */
 
 struct passing {
-    struct fmp_barrier *barrier;
+    struct fmp_barrier barrier;
     struct fmp_party party;
-    bool has_action;
-    bool good; /* the action's end */
+    PyObject *action; /* or NULL; a reference of its own */
+    bool good;        /* the action's end */
 };
 
 static int
 try_arrive(void *arg, struct fmp_wait *w)
 {
     struct passing *a = arg;
-    return fmp_barrier_arrive(a->barrier, &a->party, a->has_action, w);
+    return fmp_barrier_arrive(&a->barrier, &a->party, a->action != NULL, w);
 }
 
 static int
 try_pass(void *arg, struct fmp_wait *w)
 {
     struct passing *a = arg;
-    return fmp_barrier_try(a->barrier, &a->party, w);
+    return fmp_barrier_try(&a->barrier, &a->party, w);
 }
 
 static int
 try_expire(void *arg, struct fmp_wait *w)
 {
     struct passing *a = arg;
-    return fmp_barrier_expire(a->barrier, &a->party, w);
+    return fmp_barrier_expire(&a->barrier, &a->party, w);
 }
 
 static int
 try_leave(void *arg, struct fmp_wait *w)
 {
     struct passing *a = arg;
-    return fmp_barrier_leave(a->barrier, &a->party, w);
+    return fmp_barrier_leave(&a->barrier, &a->party, w);
 }
 
 static int
 try_finish(void *arg, struct fmp_wait *w)
 {
     struct passing *a = arg;
-    return fmp_barrier_finish(a->barrier, &a->party, a->good, w);
+    return fmp_barrier_finish(&a->barrier, &a->party, a->good, w);
 }
 
 static int
@@ -109,7 +111,7 @@ static int
 look_around(void *arg)
 {
     struct passing *a = arg;
-    fmp_barrier_tick(a->barrier, &a->party);
+    fmp_barrier_tick(&a->barrier, &a->party);
     return FMP_AGAIN;
 }
 
@@ -131,11 +133,9 @@ insist(fmp_try_fn call, void *arg, struct fmp_deferred *d)
 
 /* As the last one: the action, then the others are released. */
 static int
-act(BarrierObject *self, struct passing *a)
+act(struct passing *a)
 {
-    PyObject *action = Py_NewRef(self->action); /* which it may replace */
-    PyObject *result = PyObject_CallNoArgs(action);
-    Py_DECREF(action);
+    PyObject *result = PyObject_CallNoArgs(a->action);
     struct fmp_deferred d = {NULL, 0};
     a->good = result != NULL;
     if (result == NULL) {
@@ -195,11 +195,11 @@ pass(BarrierObject *self, struct passing *a, int64_t deadline)
         .try_once = try_arrive, .arg = a, .tick = look_around, .deadline = FMP_NEVER};
     int rc = fmp_wait_for(&waiter);
     if (rc != FMP_OK) {
-        fmp_barrier_turn_away(a->barrier, &a->party);
+        fmp_barrier_turn_away(&a->barrier, &a->party);
         return rc;
     }
     if (a->party.acts) {
-        return act(self, a);
+        return act(a);
     }
     if (a->party.place < 0) {
         return FMP_OK;
@@ -208,25 +208,43 @@ pass(BarrierObject *self, struct passing *a, int64_t deadline)
     return wait_in_place(self, a, time != 0 ? fmp_now() + time : deadline);
 }
 
+/* The action, if there is one that is true; a new reference. 0, or -1 with an exception. */
+static int
+take_action(BarrierObject *self, PyObject **action)
+{
+    *action = Py_XNewRef(self->action);
+    int yes = *action != NULL ? PyObject_IsTrue(*action) : 0;
+    if (yes <= 0) {
+        Py_CLEAR(*action);
+    }
+    return yes < 0 ? -1 : 0;
+}
+
+static int
+deadline_of(BarrierObject *self, PyObject *timeout, int64_t *deadline)
+{
+    timeout = Py_XNewRef(timeout != NULL && timeout != Py_None ? timeout : self->timeout);
+    int rc = fmp_deadline(NULL, timeout, deadline);
+    Py_XDECREF(timeout);
+    return rc;
+}
+
 static PyObject *
 barrier_wait(BarrierObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
 {
     static const char *const names[] = {"timeout"};
     PyObject *timeout = NULL;
     int64_t deadline;
-    if (!is_ready(self) || fmp_args("wait", args, n_args, kwnames, names, 1, 0, 1, &timeout) < 0) {
+    struct passing a = {.party = {.place = -1}};
+    if (!is_ready(self) || fmp_args("wait", args, n_args, kwnames, names, 1, 0, 1, &timeout) < 0
+        || deadline_of(self, timeout, &deadline) < 0 || take_action(self, &a.action) < 0) {
         return NULL;
     }
-    if (timeout == NULL || timeout == Py_None) {
-        timeout = self->timeout;
-    }
-    int has_action = self->action != NULL ? PyObject_IsTrue(self->action) : 0;
-    if (has_action < 0 || fmp_deadline(NULL, timeout, &deadline) < 0) {
-        return NULL;
-    }
-    struct passing a = {
-        .barrier = &self->barrier, .party = {.place = -1}, .has_action = has_action};
+    a.barrier = self->barrier;
+    self->inside++;
     int rc = pass(self, &a, deadline);
+    self->inside--;
+    Py_CLEAR(a.action);
     switch (rc) {
     case FMP_OK:
         return PyLong_FromUnsignedLong(a.party.index);
@@ -246,7 +264,10 @@ call_insistently(BarrierObject *self, fmp_try_fn call, const char *what)
         return NULL;
     }
     struct fmp_deferred d = {NULL, 0};
-    int rc = insist(call, &self->barrier, &d);
+    struct fmp_barrier barrier = self->barrier;
+    self->inside++;
+    int rc = insist(call, &barrier, &d);
+    self->inside--;
     if (fmp_raise_deferred(&d) < 0) {
         return NULL;
     }
@@ -297,8 +318,7 @@ barrier_get_state(BarrierObject *self, void *Py_UNUSED(closure))
 static void
 use_slot(BarrierObject *self, struct fmp_slot slot, struct fmp_barrier barrier)
 {
-    fmp_slot_free(&self->slot);
-    self->slot = slot;
+    fmp_slot_replace(&self->slot, &slot, self->inside > 0);
     self->barrier = barrier;
 }
 

@@ -99,7 +99,7 @@ block_fill(BlockObject *self, PyObject *args)
     }
     items.length = self->size / items.type->size;
     struct fmp_range all = {0, 1, items.length};
-    bool filled = false;
+    int filled = 0;
     if (PyList_CheckExact(from) || PyTuple_CheckExact(from)) {
         filled = PySequence_Fast_GET_SIZE(from) == items.length
               && fmp_items_store(&items, &all, 0, from) == items.length;
@@ -107,7 +107,7 @@ block_fill(BlockObject *self, PyObject *args)
     else {
         filled = fmp_items_copy(&items, &all, from);
     }
-    return PyBool_FromLong(filled);
+    return filled < 0 ? NULL : PyBool_FromLong(filled);
 }
 
 static int

@@ -3,9 +3,11 @@
  * The shared part is one struct fmp_condition_shm in a slot. The lock may be any: a native one is
  * given up and had back in C, another through its acquire(), release() and `_semlock`, as the stdlib
  * does it. Whatever happens during wait(), the lock is had back and the place given back before an
- * exception is raised.
+ * exception is raised. A wait() holds what it began with, and the slot stays while anybody is
+ * inside: all of the object may be made anew by another thread.
  */
 #include <Python.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <structmember.h>
 
@@ -26,6 +28,7 @@ typedef struct {
     struct fmp_condition_shm *shm; /* in the slot; NULL until _create() or _attach() */
     PyObject *lock;                /* `_lock`, or NULL */
     PyObject *native; /* its `_semlock`, if that is a _core.Lock or _core.RLock, else NULL */
+    int inside;       /* threads in wait() */
 } ConditionObject;
 
 static bool
@@ -39,9 +42,9 @@ is_ready(ConditionObject *self)
 }
 
 static struct fmp_userlock_shm *
-userlock(ConditionObject *self)
+userlock(PyObject *native)
 {
-    return self->native != NULL ? ((struct fmp_lock_object *)self->native)->shm : NULL;
+    return native != NULL ? ((struct fmp_lock_object *)native)->shm : NULL;
 }
 
 /* --- any lock ----------------------------------------------------------------------------------- */
@@ -50,12 +53,11 @@ userlock(ConditionObject *self)
 static PyObject *
 ask_semlock(ConditionObject *self, const char *name)
 {
-    PyObject *semlock = PyObject_GetAttrString(self->lock, "_semlock");
-    if (semlock == NULL) {
-        return NULL;
-    }
-    PyObject *answer = PyObject_CallMethod(semlock, name, NULL);
-    Py_DECREF(semlock);
+    PyObject *lock = Py_NewRef(self->lock);
+    PyObject *semlock = PyObject_GetAttrString(lock, "_semlock");
+    PyObject *answer = semlock != NULL ? PyObject_CallMethod(semlock, name, NULL) : NULL;
+    Py_XDECREF(semlock);
+    Py_DECREF(lock);
     return answer;
 }
 
@@ -78,6 +80,21 @@ check_is_mine(ConditionObject *self, const char *complaint)
     return mine > 0;
 }
 
+/* The lock as one wait() has put it down. References of its own. */
+struct put_down {
+    PyObject *native;            /* or NULL, and then: */
+    PyObject *acquire, *release; /* methods of the lock */
+    struct fmp_lock_hold hold;
+};
+
+static void
+forget(struct put_down *p)
+{
+    Py_CLEAR(p->native);
+    Py_CLEAR(p->acquire);
+    Py_CLEAR(p->release);
+}
+
 /* Called until `times` calls were good. False when it was given up, with `d` set. */
 static bool
 call_repeatedly(PyObject *method, int times, struct fmp_deferred *d)
@@ -97,24 +114,27 @@ call_repeatedly(PyObject *method, int times, struct fmp_deferred *d)
 
 /* -1 with an exception: what was released of a foreign lock was acquired again. */
 static int
-put_down(ConditionObject *self, struct fmp_lock_hold *hold)
+put_down_foreign(ConditionObject *self, struct put_down *p)
 {
-    if (self->native != NULL) {
-        return fmp_lock_put_down(self->native, hold);
-    }
     PyObject *answer = ask_semlock(self, "_count");
     long count = answer != NULL ? PyLong_AsLong(answer) : -1;
     Py_XDECREF(answer);
     if (count == -1 && PyErr_Occurred()) {
         return -1;
     }
-    hold->count = (int)count;
-    for (int released = 0; released < hold->count; released++) {
-        PyObject *result = PyObject_CallNoArgs(self->guard.release);
+    p->acquire = Py_XNewRef(self->guard.acquire);
+    p->release = Py_XNewRef(self->guard.release);
+    if (p->acquire == NULL || p->release == NULL) {
+        PyErr_SetString(PyExc_AttributeError, p->acquire == NULL ? "acquire" : "release");
+        return -1;
+    }
+    p->hold.count = count < INT_MAX ? (int)count : INT_MAX;
+    for (int released = 0; released < p->hold.count; released++) {
+        PyObject *result = PyObject_CallNoArgs(p->release);
         if (result == NULL) {
             struct fmp_deferred d = {NULL, 0};
             (void)fmp_defer(&d);
-            (void)call_repeatedly(self->guard.acquire, released, &d);
+            (void)call_repeatedly(p->acquire, released, &d);
             return fmp_raise_deferred(&d);
         }
         Py_DECREF(result);
@@ -122,14 +142,20 @@ put_down(ConditionObject *self, struct fmp_lock_hold *hold)
     return 0;
 }
 
-static void
-take_up(ConditionObject *self, const struct fmp_lock_hold *hold, struct fmp_deferred *d)
+static int
+put_down(ConditionObject *self, struct put_down *p)
 {
-    if (self->native != NULL) {
-        (void)fmp_lock_take_up(self->native, hold, d);
+    return p->native != NULL ? fmp_lock_put_down(p->native, &p->hold) : put_down_foreign(self, p);
+}
+
+static void
+take_up(const struct put_down *p, struct fmp_deferred *d)
+{
+    if (p->native != NULL) {
+        (void)fmp_lock_take_up(p->native, &p->hold, d);
     }
     else {
-        (void)call_repeatedly(self->guard.acquire, hold->count, d);
+        (void)call_repeatedly(p->acquire, p->hold.count, d);
     }
 }
 
@@ -171,26 +197,36 @@ sleep_in_place(struct waiting *a, int64_t deadline, struct fmp_deferred *d)
 }
 
 static PyObject *
-wait_until(ConditionObject *self, int64_t deadline)
+wait_with(ConditionObject *self, struct put_down *p, int64_t deadline)
 {
-    struct waiting a = {.condition = self->shm, .lock = userlock(self)};
-    struct fmp_lock_hold hold;
+    struct waiting a = {.condition = self->shm, .lock = userlock(p->native)};
     struct fmp_deferred d = {NULL, 0};
-    fmp_condition_arrive(self->shm, &a.place, a.lock);
-    if (put_down(self, &hold) < 0) {
-        (void)fmp_condition_leave(self->shm, &a.place, userlock(self));
+    fmp_condition_arrive(a.condition, &a.place, a.lock);
+    if (put_down(self, p) < 0) {
+        (void)fmp_condition_leave(a.condition, &a.place, a.lock);
         return NULL;
     }
     sleep_in_place(&a, deadline, &d);
-    take_up(self, &hold, &d);
-    bool notified = fmp_condition_leave(self->shm, &a.place, userlock(self));
+    take_up(p, &d);
+    bool notified = fmp_condition_leave(a.condition, &a.place, a.lock);
     if (fmp_raise_deferred(&d) < 0) {
         if (notified) {
-            fmp_condition_notify(self->shm, 1, userlock(self)); /* not lost: the next one gets it */
+            fmp_condition_notify(a.condition, 1, a.lock); /* not lost: the next one gets it */
         }
         return NULL;
     }
     return PyBool_FromLong(notified);
+}
+
+static PyObject *
+wait_until(ConditionObject *self, int64_t deadline)
+{
+    struct put_down p = {.native = Py_XNewRef(self->native)};
+    self->inside++;
+    PyObject *result = wait_with(self, &p, deadline);
+    self->inside--;
+    forget(&p);
+    return result;
 }
 
 static PyObject *
@@ -230,7 +266,7 @@ condition_notify(ConditionObject *self, PyObject *const *args, Py_ssize_t n_args
         || (n != NULL && parse_count(n, &count) < 0) || !check_is_mine(self, "lock is not owned")) {
         return NULL;
     }
-    fmp_condition_notify(self->shm, count, userlock(self));
+    fmp_condition_notify(self->shm, count, userlock(self->native));
     Py_RETURN_NONE;
 }
 
@@ -276,9 +312,8 @@ condition_set_lock(ConditionObject *self, PyObject *lock, void *Py_UNUSED(closur
 static void
 use_slot(ConditionObject *self, struct fmp_slot slot)
 {
-    fmp_slot_free(&self->slot);
-    self->slot = slot;
-    self->shm = fmp_slot_at(&slot);
+    fmp_slot_replace(&self->slot, &slot, self->inside > 0);
+    self->shm = fmp_slot_at(&self->slot);
 }
 
 static PyObject *

@@ -195,9 +195,10 @@ connection_poll(FmpConnection *self, PyObject *const *args, Py_ssize_t n_args, P
     static const char *const names[] = {"timeout"};
     PyObject *timeout = NULL;
     int64_t deadline = 0;
-    if (fmp_connection_check_readable(self) < 0
-        || fmp_args("poll", args, n_args, kwnames, names, 1, 0, 1, &timeout) < 0
-        || (timeout != NULL && fmp_deadline(NULL, timeout, &deadline) < 0)) {
+    if (fmp_args("poll", args, n_args, kwnames, names, 1, 0, 1, &timeout) < 0
+        || fmp_connection_check_readable(self) < 0
+        || (timeout != NULL && fmp_deadline(NULL, timeout, &deadline) < 0)
+        || check_open(self) < 0) { /* again: a timeout's __float__() may have closed it */
         return NULL;
     }
     int rc = fmp_connection_poll(self, deadline);
@@ -328,7 +329,7 @@ connection_init(FmpConnection *self, PyObject *args, PyObject *kwargs)
         PyErr_SetString(PyExc_ValueError, "at least one of `readable` and `writable` must be True");
         return -1;
     }
-    if (self->open || self->pipe.in != NULL || self->pipe.out != NULL) {
+    if (self->open || self->retired || self->pipe.in != NULL || self->pipe.out != NULL) {
         PyErr_SetString(PyExc_ValueError, "the connection has a handle already");
         return -1;
     }

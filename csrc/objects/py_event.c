@@ -1,7 +1,7 @@
 /* py_event.c - _core.Event: the native base of multiprocessing's Event.
  *
- * The shared part is one struct fmp_event_shm in a slot; nothing else is held, so nothing has to be
- * reset after fork.
+ * The shared part is one struct fmp_event_shm in a slot. Process-local: how many threads are inside.
+ * A child of a fork has none of them; a count that is too high there costs it a slot at most.
  */
 #include <Python.h>
 #include <stdbool.h>
@@ -19,6 +19,7 @@ typedef struct {
     struct fmp_slot slot;
     struct fmp_event_shm *shm; /* in the slot; NULL until _create() or _attach() */
     struct fmp_spin spin;
+    int inside; /* threads in wait() */
 } EventObject;
 
 static bool
@@ -82,7 +83,9 @@ event_wait(EventObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject
     struct waiting a = {.event = self->shm, .arrived = fmp_event_arrive(self->shm)};
     struct fmp_waiter waiter = {
         .try_once = try_wait, .arg = &a, .spin = &self->spin, .deadline = deadline};
+    self->inside++;
     int rc = fmp_wait_for(&waiter);
+    self->inside--;
     switch (rc) {
     case FMP_OK:
         Py_RETURN_TRUE;
@@ -95,6 +98,13 @@ event_wait(EventObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject
 
 /* --- making, passing on, ending ---------------------------------------------------------------- */
 
+static void
+use_slot(EventObject *self, struct fmp_slot slot)
+{
+    fmp_slot_replace(&self->slot, &slot, self->inside > 0);
+    self->shm = fmp_slot_at(&self->slot);
+}
+
 static PyObject *
 event_create(EventObject *self, PyObject *Py_UNUSED(ignored))
 {
@@ -103,9 +113,7 @@ event_create(EventObject *self, PyObject *Py_UNUSED(ignored))
     if (rc != FMP_OK) {
         return fmp_raise(rc, "create an event");
     }
-    fmp_slot_free(&self->slot);
-    self->slot = slot;
-    self->shm = fmp_slot_at(&slot);
+    use_slot(self, slot);
     Py_RETURN_NONE;
 }
 
@@ -122,9 +130,7 @@ event_attach(EventObject *self, PyObject *where)
     if (fmp_slot_from_tuple(where, sizeof(struct fmp_event_shm), &slot) < 0) {
         return NULL;
     }
-    fmp_slot_free(&self->slot);
-    self->slot = slot;
-    self->shm = fmp_slot_at(&slot);
+    use_slot(self, slot);
     Py_RETURN_NONE;
 }
 

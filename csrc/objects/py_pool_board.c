@@ -164,9 +164,10 @@ new_call(FmpBoard *self, struct fmp_job_plan *plan, PyObject *function, PyObject
     if (job == NULL) {
         return NULL;
     }
-    int rc = self->ended != NULL ? fmp_job_abort(job, self->ended)
-                                 : fmp_feed_call(self, job, function, args, kwargs);
-    if (rc < 0) {
+    if (self->ended != NULL) {
+        fmp_job_abort(job, self->ended);
+    }
+    else if (fmp_feed_call(self, job, function, args, kwargs) < 0) {
         Py_CLEAR(job);
     }
     return job;
@@ -218,7 +219,8 @@ start_job(FmpBoard *self, FmpJob *job, PyObject *function, PyObject *iterable, b
           Py_ssize_t limit)
 {
     if (self->ended != NULL) {
-        return fmp_job_abort(job, self->ended) < 0 ? -1 : ALL_FED;
+        fmp_job_abort(job, self->ended);
+        return ALL_FED;
     }
     Py_ssize_t chunk = job->chunksize > 1 ? job->chunksize : 0;
     int how = fmp_feed_begin(job, function, iterable, chunk, star, limit);
@@ -388,17 +390,16 @@ board_end(FmpBoard *self, PyObject *error)
     }
     Py_XSETREF(self->ended, Py_NewRef(error));
     PyObject *jobs = PyDict_Values(self->cache);
-    int rc = jobs != NULL ? 0 : -1;
-    for (Py_ssize_t i = 0; rc == 0 && i < PyList_GET_SIZE(jobs); i++) {
-        PyObject *job = PyList_GET_ITEM(jobs, i);
-        if (fmp_pool_job_check(self->state, job)) {
-            rc = fmp_job_abort((FmpJob *)job, error);
-        }
-    }
-    Py_XDECREF(jobs);
-    if (rc < 0) {
+    if (jobs == NULL) {
         return NULL;
     }
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(jobs); i++) {
+        PyObject *job = PyList_GET_ITEM(jobs, i);
+        if (fmp_pool_job_check(self->state, job)) {
+            fmp_job_abort((FmpJob *)job, error);
+        }
+    }
+    Py_DECREF(jobs);
     Py_RETURN_NONE;
 }
 

@@ -55,6 +55,14 @@ fmp_pool_idle(const FmpBoard *b)
         && !(b->closing && PyDict_GET_SIZE(b->cache) > 0);
 }
 
+/* Does another thread have the role? Ours may have it too, when we run in a signal's handler there:
+ * then nothing is in hand, as it is between two tries. */
+static bool
+collected_elsewhere(const FmpBoard *b)
+{
+    return b->collector != NULL && b->collector_thread != fmp_thread_self();
+}
+
 /* --- wake-ups between threads ----------------------------------------------------------------- */
 
 static void
@@ -73,6 +81,10 @@ fmp_pool_poke(FmpBoard *b)
         }
     }
     if (b->collector != NULL && b->collector->ready(b, b->collector->job)) {
+        atomic_store(&b->collector->poked, 1);
+        if (!collected_elsewhere(b)) {
+            return; /* we run in its signal handler: it looks when we are done */
+        }
         struct fmp_wait now = {.budget_ns = 0, .fd = -1};
         (void)fmp_taskboard_rouse(&b->board, &now); /* if not, then its tick */
     }
@@ -129,21 +141,6 @@ wait_for_turn(FmpBoard *b, struct fmp_pool_waiter *me, int64_t deadline)
 
 /* --- dealing out ------------------------------------------------------------------------------ */
 
-/* The exception that is set, as an object. */
-static PyObject *
-take_exception(void)
-{
-    PyObject *type, *error, *traceback;
-    PyErr_Fetch(&type, &error, &traceback);
-    PyErr_NormalizeException(&type, &error, &traceback);
-    if (traceback != NULL) {
-        PyException_SetTraceback(error, traceback);
-    }
-    Py_XDECREF(traceback);
-    Py_XDECREF(type);
-    return error;
-}
-
 static FmpJob *
 find_job(FmpBoard *b, uint32_t number)
 {
@@ -190,12 +187,12 @@ deliver(FmpBoard *b, FmpJob *job, const struct record *r)
         /* It cannot be decoded: that is this task's failure alone. */
         success = false;
         raise = !PyErr_ExceptionMatches(PyExc_Exception);
-        value = take_exception();
+        value = fmp_take_exception();
     }
     else if (!success && !PyExceptionInstance_Check(value)) {
         Py_DECREF(value);
         fmp_raise(FMP_CORRUPT, "take a result of a pool");
-        value = take_exception();
+        value = fmp_take_exception();
     }
     Py_INCREF(value);
     int rc = fmp_job_set(job, r->head.tag.index, success, value);
@@ -219,7 +216,7 @@ deal_out_one(FmpBoard *b, struct record *r)
     b->alarm |= r->head.leaving != 0;
     if (r->head.status == FMP_RESULT_START_FAILED) {
         PyObject *error = decode(b, r);
-        Py_XSETREF(b->start_error, error != NULL ? error : take_exception());
+        Py_XSETREF(b->start_error, error != NULL ? error : fmp_take_exception());
         b->alarm = true;
         return 0;
     }
@@ -269,8 +266,8 @@ deal_out(FmpBoard *b, struct fmp_buffer *batch)
 struct collecting {
     FmpBoard *board;
     uint32_t want;
-    bool as_collector;
-    bool feeds; /* there are tasks to be given out */
+    struct fmp_pool_waiter *me; /* as the collector; or NULL */
+    bool feeds;                 /* there are tasks to be given out */
     struct fmp_buffer batch;
     uint8_t stack[STACK_BYTES];
 };
@@ -279,7 +276,7 @@ static int
 try_collect(void *arg, struct fmp_wait *w)
 {
     struct collecting *c = arg;
-    if (c->as_collector && atomic_load(&c->board->stopped)) {
+    if (c->me != NULL && (atomic_load(&c->board->stopped) || atomic_load(&c->me->poked))) {
         return FMP_CLOSED;
     }
     return fmp_taskboard_collect(&c->board->board, c->want, &c->batch, w);
@@ -315,7 +312,7 @@ take_and_deal(FmpBoard *b, struct fmp_pool_waiter *me, int64_t deadline)
     struct collecting c;
     c.board = b;
     c.want = me != NULL ? wanted(b, me->job) : 1;
-    c.as_collector = me != NULL;
+    c.me = me;
     c.feeds = PyList_GET_SIZE(b->feeds) > 0;
     fmp_buffer_init(&c.batch, c.stack, sizeof(c.stack));
     struct fmp_waiter waiter = {.try_once = try_collect,
@@ -323,14 +320,18 @@ take_and_deal(FmpBoard *b, struct fmp_pool_waiter *me, int64_t deadline)
                                 .tick = me != NULL ? tick_collect : NULL,
                                 .spin = &b->spin,
                                 .deadline = deadline};
+    struct fmp_pool_waiter *interrupted =
+        b->collector; /* in this thread, if we are its successor */
     if (me != NULL) {
+        atomic_store(&me->poked, 0);
         b->collector = me;
+        b->collector_thread = fmp_thread_self();
         atomic_store(&b->collecting, 1);
     }
     int rc = fmp_wait_for(&waiter);
     if (me != NULL) {
-        b->collector = NULL;
-        atomic_store(&b->collecting, 0);
+        b->collector = interrupted;
+        atomic_store(&b->collecting, interrupted != NULL);
     }
     if (rc == FMP_OK) {
         return deal_out(b, &c.batch) < 0 ? FMP_PYERR : FMP_OK;
@@ -408,7 +409,7 @@ fmp_pool_bury(FmpBoard *b, uint32_t worker, uint32_t *index, bool *later)
         *later = true;
         return NULL;
     }
-    if (rc != FMP_OK || b->collector != NULL || b->processing != 0) {
+    if (rc != FMP_OK || collected_elsewhere(b) || b->processing != 0) {
         *later = true;
         return NULL;
     }
@@ -436,7 +437,7 @@ fmp_pool_drain(FmpBoard *b)
 int
 fmp_pool_pump(FmpBoard *b)
 {
-    if (b->collector != NULL || atomic_load(&b->stopped)) {
+    if (collected_elsewhere(b) || atomic_load(&b->stopped)) {
         return 0;
     }
     if (fmp_pool_drain(b) < 0 || fmp_feed_pending(b) < 0) {
@@ -463,7 +464,7 @@ wait_once(FmpBoard *b, struct fmp_pool_waiter *me, int64_t deadline)
     if (me->ready(b, me->job)) {
         return FMP_OK;
     }
-    if (b->collector != NULL || atomic_load(&b->stopped)) {
+    if (collected_elsewhere(b) || atomic_load(&b->stopped)) {
         return wait_for_turn(b, me, deadline);
     }
     int rc = take_and_deal(b, me, deadline);

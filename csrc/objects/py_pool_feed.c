@@ -150,23 +150,16 @@ static int
 fail_tasks(FmpJob *job, uint64_t first, uint32_t items)
 {
     bool raise = !PyErr_ExceptionMatches(PyExc_Exception);
-    PyObject *type, *error, *traceback;
-    PyErr_Fetch(&type, &error, &traceback);
-    PyErr_NormalizeException(&type, &error, &traceback);
-    if (traceback != NULL) {
-        PyException_SetTraceback(error, traceback);
-    }
+    PyObject *error = fmp_take_exception();
     int rc = 0;
     for (uint32_t i = 0; i < items && rc == 0; i++) {
         rc = fmp_job_set(job, (uint32_t)(first + i), false, Py_NewRef(error));
     }
     if (rc == 0 && raise) {
-        PyErr_Restore(type, error, traceback);
-        return -1;
+        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+        rc = -1;
     }
-    Py_XDECREF(type);
-    Py_XDECREF(error);
-    Py_XDECREF(traceback);
+    Py_DECREF(error);
     return rc;
 }
 

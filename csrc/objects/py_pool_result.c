@@ -290,20 +290,21 @@ another(PyObject *error)
     return copy;
 }
 
-int
+void
 fmp_job_abort(FmpJob *job, PyObject *error)
 {
     if (job->board == NULL) {
-        return 0;
+        return;
     }
-    int rc = 0;
     fmp_job_end_feed(job);
     if (!job->complete) {
         PyObject *own = another(error);
-        rc = own != NULL ? 0 : -1;
+        if (own == NULL) {
+            PyErr_WriteUnraisable((PyObject *)Py_TYPE(error)); /* `error` itself will do */
+            own = Py_NewRef(error);
+        }
         job->success = false;
-        Py_XSETREF(job->value, own != NULL ? own : Py_NewRef(error));
+        Py_XSETREF(job->value, own);
     }
     fmp_job_finish(job);
-    return rc;
 }

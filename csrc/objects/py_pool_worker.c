@@ -48,21 +48,6 @@ try_post(void *arg, struct fmp_wait *w)
     return fmp_taskboard_post(&p->worker->board->board, p->worker->slot, p->batch, w);
 }
 
-/* The exception that is set, as an object with its traceback. */
-static PyObject *
-take_exception(void)
-{
-    PyObject *type, *error, *traceback;
-    PyErr_Fetch(&type, &error, &traceback);
-    PyErr_NormalizeException(&type, &error, &traceback);
-    if (traceback != NULL) {
-        PyException_SetTraceback(error, traceback);
-    }
-    Py_XDECREF(traceback);
-    Py_XDECREF(type);
-    return error;
-}
-
 /* ^C concerns the parent: a worker that runs no task stays, as it has nothing to stop. Any other
  * exception of a signal's handler is kept for later. */
 static void
@@ -72,7 +57,7 @@ keep_signal(struct worker *me)
         PyErr_Clear();
         return;
     }
-    Py_XSETREF(me->signal, take_exception());
+    Py_XSETREF(me->signal, fmp_take_exception());
 }
 
 /* FMP_OK, or why not. A signal does not keep a result from its job. */
@@ -115,7 +100,7 @@ static int
 post_exception(struct worker *me, struct fmp_result_head *head)
 {
     bool leave = !PyErr_ExceptionMatches(PyExc_Exception);
-    PyObject *error = take_exception();
+    PyObject *error = fmp_take_exception();
     bool exits = PyErr_GivenExceptionMatches(error, PyExc_SystemExit)
               || PyErr_GivenExceptionMatches(error, PyExc_KeyboardInterrupt);
     PyObject *value;
@@ -130,7 +115,7 @@ post_exception(struct worker *me, struct fmp_result_head *head)
     int rc = value != NULL ? post_value(me, head, value) : -1;
     if (rc < 0) {
         /* The exception cannot be pickled: say so instead. */
-        PyObject *why = take_exception();
+        PyObject *why = fmp_take_exception();
         PyObject *instead =
             fmp_pool_call_python("encoding_error", "(OO)", why, value != NULL ? value : error);
         head->status = FMP_RESULT_ERROR;
@@ -159,7 +144,7 @@ post_result(struct worker *me, struct fmp_result_head *head, PyObject *value)
     if (!PyErr_ExceptionMatches(PyExc_Exception)) {
         return post_exception(me, head);
     }
-    PyObject *why = take_exception();
+    PyObject *why = fmp_take_exception();
     PyObject *instead = fmp_pool_call_python("encoding_error", "(OO)", why, value);
     head->status = FMP_RESULT_ERROR;
     int rc = instead != NULL ? post_value(me, head, instead) : -1;
@@ -187,6 +172,9 @@ call_many(PyObject *function, PyObject *chunk, bool star)
     }
     Py_ssize_t n = PyTuple_GET_SIZE(chunk);
     PyObject *results = PyList_New(n);
+    if (results != NULL) {
+        PyObject_GC_UnTrack(results); /* nobody is to find it half full */
+    }
     for (Py_ssize_t i = 0; results != NULL && i < n; i++) {
         PyObject *item = PyTuple_GET_ITEM(chunk, i);
         PyObject *one = star ? call_star(function, item) : PyObject_CallOneArg(function, item);
@@ -195,6 +183,9 @@ call_many(PyObject *function, PyObject *chunk, bool star)
             break;
         }
         PyList_SET_ITEM(results, i, one);
+    }
+    if (results != NULL) {
+        PyObject_GC_Track(results);
     }
     return results;
 }

@@ -127,11 +127,8 @@ static int
 popen_set_returncode(PopenObject *self, PyObject *value, void *Py_UNUSED(closure))
 {
     int code = 0;
-    if (value != NULL && value != Py_None) {
-        code = (int)PyLong_AsLong(value);
-        if (code == -1 && PyErr_Occurred()) {
-            return -1;
-        }
+    if (value != NULL && value != Py_None && fmp_int(value, &code) < 0) {
+        return -1;
     }
     self->returncode = code;
     atomic_store(&self->ended, value != NULL && value != Py_None);
@@ -245,8 +242,8 @@ send_signal(PopenObject *self, int number)
 static PyObject *
 popen_send_signal(PopenObject *self, PyObject *number)
 {
-    int value = (int)PyLong_AsLong(number);
-    if (value == -1 && PyErr_Occurred()) {
+    int value;
+    if (fmp_int(number, &value) < 0) {
         return NULL;
     }
     return send_signal(self, value);
@@ -352,11 +349,11 @@ popen_fork(PopenObject *self, PyObject *os_fork)
         return fmp_raise(rc, "start a process");
     }
     PyObject *result = PyObject_CallNoArgs(os_fork);
-    long pid = result != NULL ? PyLong_AsLong(result) : -1;
-    if (pid < 0) {
+    int pid = -1;
+    if (result == NULL || fmp_int(result, &pid) < 0 || pid < 0) {
         close_ends(&ends);
         Py_XDECREF(result);
-        return NULL;
+        return PyErr_Occurred() ? NULL : fmp_raise(-EINVAL, "start a process");
     }
     if (pid == 0) {
         fmp_close(&ends.child);
@@ -364,7 +361,7 @@ popen_fork(PopenObject *self, PyObject *os_fork)
         self->sentinel = ends.parent;
         return result;
     }
-    self->pid = (int)pid;
+    self->pid = pid;
     rc = watch_child(self, &ends);
     if (rc != FMP_OK) {
         /* No descriptor left to watch it with: it must not run unwatched. */
@@ -476,11 +473,11 @@ static PyType_Spec popen_spec = {
 static PyObject *
 open_pidfd(PyObject *Py_UNUSED(module), PyObject *arg)
 {
-    long pid = PyLong_AsLong(arg);
-    if (pid == -1 && PyErr_Occurred()) {
+    int pid;
+    if (fmp_int(arg, &pid) < 0) {
         return NULL;
     }
-    int fd = fmp_pidfd_open((int32_t)pid);
+    int fd = fmp_pidfd_open(pid);
     if (fd == -ENOSYS || fd == -ESRCH) {
         Py_RETURN_NONE;
     }

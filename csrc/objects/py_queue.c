@@ -220,7 +220,8 @@ queue_get_nowait(FmpQueue *self, PyObject *Py_UNUSED(ignored))
 static PyObject *
 queue_qsize(FmpQueue *self, PyObject *Py_UNUSED(ignored))
 {
-    return PyLong_FromUnsignedLong(fmp_ring_count(&self->mailbox.ring));
+    return PyLong_FromUnsignedLong((unsigned long)fmp_ring_count(&self->mailbox.ring)
+                                   + fmp_queue_stashed(self));
 }
 
 static PyObject *
@@ -230,7 +231,8 @@ queue_empty(FmpQueue *self, PyObject *Py_UNUSED(ignored))
         PyErr_SetString(PyExc_OSError, "handle is closed");
         return NULL;
     }
-    return PyBool_FromLong(fmp_ring_count(&self->mailbox.ring) == 0);
+    return PyBool_FromLong(fmp_ring_count(&self->mailbox.ring) == 0
+                           && fmp_queue_stashed(self) == 0);
 }
 
 static PyObject *
@@ -251,6 +253,9 @@ queue_wait_nonempty(FmpQueue *self, PyObject *timeout)
     int64_t deadline;
     if (fmp_deadline(NULL, timeout, &deadline) < 0) {
         return NULL;
+    }
+    if (fmp_queue_stashed(self) > 0) {
+        Py_RETURN_TRUE;
     }
     struct fmp_waiter waiter = {
         .try_once = try_poll, .arg = self, .spin = &self->spin, .deadline = deadline};

@@ -11,6 +11,7 @@
 
 #include "base/layout.h"
 #include "bridge/args.h"
+#include "bridge/errors.h"
 #include "platform/clock.h"
 #include "platform/process.h"
 
@@ -26,6 +27,25 @@ struct outgoing {
     uint32_t items;
     Py_ssize_t sent;
 };
+
+/* Counts what was put; Full says how much that was. */
+static int
+put_batch(struct outgoing *out, const struct fmp_batch *batch)
+{
+    PyObject *full = out->queue->state->queue_full;
+    if (fmp_queue_put_batch(out->queue, batch, out->deadline) == 0) {
+        out->sent += batch->items;
+        return 0;
+    }
+    if (PyErr_ExceptionMatches(full)) {
+        PyObject *sent = PyLong_FromSsize_t(out->sent);
+        if (sent != NULL) {
+            PyErr_SetObject(full, sent);
+            Py_DECREF(sent);
+        }
+    }
+    return -1;
+}
 
 /* Puts what has been gathered; with a limit on items, as many at a time as there is room for, but
  * never none. */
@@ -47,12 +67,12 @@ flush(struct outgoing *out)
         struct fmp_part part = {out->data + at, end - at};
         struct fmp_batch batch = {
             .parts = &part, .n_parts = 1, .bytes = end - at, .items = counted};
-        if (fmp_queue_put_batch(out->queue, &batch, out->deadline) < 0) {
+        if (put_batch(out, &batch) < 0) {
+            out->items = 0; /* not to be tried again */
             return -1;
         }
         at = end;
         out->items -= counted;
-        out->sent += counted;
     }
     out->used = 0;
     return 0;
@@ -95,8 +115,7 @@ add_object(struct outgoing *out, PyObject *object)
     if (e.batch.bytes > BATCH_BYTES) {
         rc = flush(out);
         if (rc == 0) {
-            rc = fmp_queue_put_batch(out->queue, &e.batch, out->deadline);
-            out->sent += rc == 0;
+            rc = put_batch(out, &e.batch);
         }
     }
     else {
@@ -110,7 +129,7 @@ add_object(struct outgoing *out, PyObject *object)
 }
 
 static int
-put_all(struct outgoing *out, PyObject *iterable)
+add_all(struct outgoing *out, PyObject *iterable)
 {
     PyObject *iterator = PyObject_GetIter(iterable);
     if (iterator == NULL) {
@@ -123,19 +142,32 @@ put_all(struct outgoing *out, PyObject *iterable)
         Py_DECREF(object);
     }
     Py_DECREF(iterator);
-    if (rc < 0) {
-        return -1;
+    return rc < 0 || PyErr_Occurred() ? -1 : 0;
+}
+
+/* Whatever ends it, what was given before has been promised. Should that fail too, its exception is
+ * raised, with the first as its context. */
+static int
+put_all(struct outgoing *out, PyObject *iterable)
+{
+    struct fmp_deferred d = {NULL, 0};
+    bool in_a_hurry = false;
+    if (add_all(out, iterable) < 0) {
+        in_a_hurry = !PyErr_ExceptionMatches(PyExc_Exception);
+        (void)fmp_defer(&d);
     }
-    if (PyErr_Occurred()) { /* the iterable's own: what it gave before has been promised */
-        PyObject *type, *error, *traceback;
-        PyErr_Fetch(&type, &error, &traceback);
-        if (flush(out) < 0) {
-            PyErr_Clear();
+    if (in_a_hurry) {
+        out->deadline = 0;
+    }
+    if (flush(out) < 0) {
+        if (in_a_hurry && PyErr_ExceptionMatches(out->queue->state->queue_full)) {
+            PyErr_Clear(); /* ^C, say, does not wait for room, and is what has to be told */
         }
-        PyErr_Restore(type, error, traceback);
-        return -1;
+        else {
+            (void)fmp_defer(&d);
+        }
     }
-    return flush(out);
+    return fmp_raise_deferred(&d);
 }
 
 PyObject *
@@ -150,17 +182,7 @@ fmp_queue_put_many(FmpQueue *self, PyObject *const *args, Py_ssize_t n_args, PyO
     }
     int rc = put_all(&out, given[0]);
     PyMem_RawFree(out.data);
-    if (rc == 0) {
-        return PyLong_FromSsize_t(out.sent);
-    }
-    if (PyErr_ExceptionMatches(self->state->queue_full)) {
-        PyObject *sent = PyLong_FromSsize_t(out.sent);
-        if (sent != NULL) {
-            PyErr_SetObject(self->state->queue_full, sent);
-            Py_DECREF(sent);
-        }
-    }
-    return NULL;
+    return rc == 0 ? PyLong_FromSsize_t(out.sent) : NULL;
 }
 
 /* --- get_many -------------------------------------------------------------------------------- */
@@ -172,94 +194,147 @@ drop_stash(FmpQueue *self)
     memset(&self->stash, 0, sizeof(self->stash));
 }
 
-static void
-stash_rest(FmpQueue *self, const struct fmp_buffer *taken, size_t offset)
+uint32_t
+fmp_queue_stashed(FmpQueue *self)
 {
-    size_t size = taken->size - offset;
-    uint8_t *copy = PyMem_RawMalloc(size);
-    if (copy == NULL) {
+    struct fmp_stash *s = &self->stash;
+    if (s->data != NULL && (s->generation != fmp_fork_generation() || s->items == 0)) {
+        drop_stash(self);
+    }
+    return s->items;
+}
+
+static uint32_t
+count_records(const uint8_t *records, size_t size)
+{
+    size_t offset = 0, length;
+    uint8_t kind;
+    const uint8_t *data;
+    uint32_t n = 0;
+    while (fmp_batch_next(records, size, &offset, &kind, &data, &length)) {
+        n++;
+    }
+    return n;
+}
+
+/* Puts records before those that are stashed: they were taken earlier, or by another thread. With no
+ * memory they are lost, and an exception is set. */
+static void
+stash(FmpQueue *self, const uint8_t *records, size_t size)
+{
+    struct fmp_stash *s = &self->stash;
+    uint32_t behind = fmp_queue_stashed(self);
+    size_t rest = s->size - s->offset, span = fmp_round_up(size, FMP_UNIT);
+    if (size == 0) {
+        return;
+    }
+    uint8_t *data = PyMem_RawCalloc(1, span + rest);
+    if (data == NULL) {
         PyErr_NoMemory();
         return;
     }
-    memcpy(copy, taken->data + offset, size);
+    memcpy(data, records, size);
+    if (rest > 0) {
+        memcpy(data + span, s->data + s->offset, rest);
+    }
     drop_stash(self);
-    self->stash =
-        (struct fmp_stash){.data = copy, .size = size, .generation = fmp_fork_generation()};
+    *s = (struct fmp_stash){.data = data,
+                            .size = span + rest,
+                            .items = count_records(records, size) + behind,
+                            .generation = fmp_fork_generation()};
+}
+
+/* Moves up to `most` records out of the stash, as they lie there, so that decoding may come back
+ * here: a bytes object. NULL: with an exception, or without one when there is none. */
+static PyObject *
+pop_records(FmpQueue *self, Py_ssize_t most)
+{
+    uint32_t stashed = fmp_queue_stashed(self);
+    struct fmp_stash *s = &self->stash;
+    size_t end = s->offset, length;
+    uint8_t kind;
+    const uint8_t *data;
+    uint32_t n = 0;
+    while (n < stashed && n < most
+           && fmp_batch_next(s->data, s->size, &end, &kind, &data, &length)) {
+        n++;
+    }
+    if (n == 0) {
+        return NULL;
+    }
+    PyObject *records =
+        PyBytes_FromStringAndSize((const char *)s->data + s->offset, (Py_ssize_t)(end - s->offset));
+    if (records != NULL) {
+        s->offset = end;
+        s->items -= n;
+    }
+    return records;
 }
 
 PyObject *
 fmp_queue_unstash(FmpQueue *self)
 {
-    struct fmp_stash *s = &self->stash;
-    uint8_t kind;
-    const uint8_t *data;
-    size_t length;
-    if (s->data == NULL) {
-        return NULL;
+    PyObject *records = pop_records(self, 1), *object = NULL;
+    if (records != NULL) {
+        size_t offset = 0, length;
+        uint8_t kind;
+        const uint8_t *data;
+        (void)fmp_batch_next((const uint8_t *)PyBytes_AS_STRING(records),
+                             (size_t)PyBytes_GET_SIZE(records), &offset, &kind, &data, &length);
+        object = fmp_decode(&self->state->codec, kind, data, length, NULL);
+        Py_DECREF(records);
     }
-    if (s->generation != fmp_fork_generation()
-        || !fmp_batch_next(s->data, s->size, &s->offset, &kind, &data, &length)) {
-        drop_stash(self);
-        return NULL;
-    }
-    /* Decoding may come back here: the record is moved out of the stash's reach first. */
-    PyObject *bytes = PyBytes_FromStringAndSize((const char *)data, (Py_ssize_t)length);
-    if (bytes == NULL) {
-        return NULL;
-    }
-    PyObject *object = fmp_decode(&self->state->codec, kind,
-                                  (const uint8_t *)PyBytes_AS_STRING(bytes), length, NULL);
-    Py_DECREF(bytes);
     return object;
 }
 
-/* Decodes the records of a batch into a list. When one fails: the first by its exception, a later
- * one by ending the list before it; what is left is stashed. */
+/* The record at [at, end) of a batch could not be decoded; those before it are in `list`. The first
+ * is lost with its exception, as in get(). So is one whose exception is no Exception: ^C does not
+ * wait. Any other ends the list before it, and fails again when its turn comes. All else is stashed.
+ * The list, or NULL with an exception. */
 static PyObject *
-decode_all(FmpQueue *self, struct fmp_buffer *taken)
+decoding_failed(FmpQueue *self, const uint8_t *records, size_t size, size_t at, size_t end,
+                PyObject *list)
 {
-    PyObject *list = PyList_New(0);
-    size_t offset = 0, before = 0, length;
-    uint8_t kind;
-    const uint8_t *data;
-    while (list != NULL
-           && fmp_batch_next(taken->data, taken->size, &offset, &kind, &data, &length)) {
-        PyObject *object = fmp_decode(&self->state->codec, kind, data, length, NULL);
-        if (object == NULL && PyList_GET_SIZE(list) > 0) {
-            PyErr_Clear(); /* it is decoded, and fails, again when its turn comes */
-            stash_rest(self, taken, before);
-            break;
+    if (PyList_GET_SIZE(list) > 0 && PyErr_ExceptionMatches(PyExc_Exception)) {
+        PyErr_Clear();
+        stash(self, records + at, size - at);
+        if (!PyErr_Occurred()) {
+            return list;
         }
-        if (object == NULL || PyList_Append(list, object) < 0) {
-            Py_XDECREF(object);
-            Py_CLEAR(list);
-            if (offset < taken->size) {
-                PyObject *type, *error, *traceback;
-                PyErr_Fetch(&type, &error, &traceback);
-                stash_rest(self, taken, offset);
-                PyErr_Restore(type, error, traceback);
-            }
-            break;
-        }
-        Py_DECREF(object);
-        before = offset;
     }
-    return list;
+    else {
+        PyObject *type, *error, *traceback;
+        PyErr_Fetch(&type, &error, &traceback);
+        stash(self, records + end, size - end); /* what is stashed later comes first */
+        stash(self, records, at);
+        if (!PyErr_Occurred()) {
+            PyErr_Restore(type, error, traceback);
+        }
+        else {
+            Py_XDECREF(type);
+            Py_XDECREF(error);
+            Py_XDECREF(traceback);
+        }
+    }
+    Py_DECREF(list);
+    return NULL;
 }
 
 static PyObject *
-get_stashed(FmpQueue *self, Py_ssize_t max_items)
+decode_all(FmpQueue *self, const uint8_t *records, size_t size)
 {
-    PyObject *list = PyList_New(0), *object;
-    while (list != NULL && PyList_GET_SIZE(list) < max_items
-           && (object = fmp_queue_unstash(self)) != NULL) {
-        if (PyList_Append(list, object) < 0) {
-            Py_CLEAR(list);
+    PyObject *list = PyList_New(0);
+    size_t at = 0, end = 0, length;
+    uint8_t kind;
+    const uint8_t *data;
+    while (list != NULL && fmp_batch_next(records, size, &end, &kind, &data, &length)) {
+        PyObject *object = fmp_decode(&self->state->codec, kind, data, length, NULL);
+        int rc = object != NULL ? PyList_Append(list, object) : -1;
+        Py_XDECREF(object);
+        if (rc < 0) {
+            return decoding_failed(self, records, size, at, end, list);
         }
-        Py_DECREF(object);
-    }
-    if (PyErr_Occurred()) {
-        Py_CLEAR(list);
+        at = end;
     }
     return list;
 }
@@ -281,12 +356,15 @@ fmp_queue_get_many(FmpQueue *self, PyObject *const *args, Py_ssize_t n_args, PyO
     if (max_items < 1) {
         return PyErr_Format(PyExc_ValueError, "max_items must be at least 1, not %zd", max_items);
     }
-    if (self->stash.data != NULL) {
-        PyObject *list = get_stashed(self, max_items);
-        if (list == NULL || PyList_GET_SIZE(list) > 0) {
-            return list;
-        }
-        Py_DECREF(list);
+    PyObject *stashed = pop_records(self, max_items), *list;
+    if (stashed != NULL) {
+        list = decode_all(self, (const uint8_t *)PyBytes_AS_STRING(stashed),
+                          (size_t)PyBytes_GET_SIZE(stashed));
+        Py_DECREF(stashed);
+        return list;
+    }
+    if (PyErr_Occurred()) {
+        return NULL;
     }
     uint8_t stack[FMP_QUEUE_STACK];
     struct fmp_buffer taken;
@@ -295,7 +373,7 @@ fmp_queue_get_many(FmpQueue *self, PyObject *const *args, Py_ssize_t n_args, PyO
     if (fmp_queue_take(self, most, &taken, deadline) < 0) {
         return NULL;
     }
-    PyObject *list = decode_all(self, &taken);
+    list = decode_all(self, taken.data, taken.size);
     fmp_buffer_free(&taken);
     return list;
 }

@@ -44,7 +44,8 @@ simple_empty(FmpQueue *self, PyObject *Py_UNUSED(ignored))
     if (check_handle(self) < 0) {
         return NULL;
     }
-    return PyBool_FromLong(fmp_ring_count(&self->mailbox.ring) == 0);
+    return PyBool_FromLong(fmp_ring_count(&self->mailbox.ring) == 0
+                           && fmp_queue_stashed(self) == 0);
 }
 
 static PyMethodDef simple_methods[] = {

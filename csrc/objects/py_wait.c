@@ -47,18 +47,13 @@ descriptor_of(PyObject *object)
     if (number == NULL) {
         return -1;
     }
-    int overflow;
-    long fd = PyLong_AsLongAndOverflow(number, &overflow);
-    if (!overflow && fd < 0) {
+    int fd = -1;
+    if (fmp_int(number, &fd) == 0 && fd < 0) {
         PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %S", number);
         fd = -1;
     }
-    else if (overflow || fd > INT32_MAX) {
-        PyErr_SetString(PyExc_OverflowError, "Python int too large to convert to C int");
-        fd = -1;
-    }
     Py_DECREF(number);
-    return (int)fd;
+    return fd;
 }
 
 static int

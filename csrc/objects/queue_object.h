@@ -14,7 +14,8 @@
 struct fmp_stash {
     uint8_t *data;
     size_t size;
-    size_t offset; /* of the next record */
+    size_t offset;  /* of the next record */
+    uint32_t items; /* from there on */
     uint32_t generation;
 };
 
@@ -58,6 +59,8 @@ PyObject *fmp_queue_put_many(FmpQueue *self, PyObject *const *args, Py_ssize_t n
                              PyObject *kwnames);
 PyObject *fmp_queue_get_many(FmpQueue *self, PyObject *const *args, Py_ssize_t n_args,
                              PyObject *kwnames);
+/* How many objects this process has stashed. */
+uint32_t fmp_queue_stashed(FmpQueue *self);
 /* The next stashed object, or NULL: with an exception, or without one when there is none. */
 PyObject *fmp_queue_unstash(FmpQueue *self);
 

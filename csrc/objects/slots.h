@@ -7,6 +7,7 @@
 #define FMP_OBJECTS_SLOTS_H
 
 #include <Python.h>
+#include <stdbool.h>
 
 #include "arena/slab.h"
 #include "base/status.h"
@@ -47,6 +48,17 @@ fmp_slot_from_tuple(PyObject *where, size_t size_needed, struct fmp_slot *slot)
         return -1;
     }
     return 0;
+}
+
+/* An object that already lies in a slot moves to another. What waits in the old one, in another
+ * thread, goes on looking at it: then its memory stays for as long as the process. */
+static inline void
+fmp_slot_replace(struct fmp_slot *old, const struct fmp_slot *fresh, bool in_use)
+{
+    if (!in_use) {
+        fmp_slot_free(old);
+    }
+    *old = *fresh;
 }
 
 #endif
