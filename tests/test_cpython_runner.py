@@ -135,11 +135,11 @@ def run(python, tmp_path):
     def run_sides(name, text, limits=None, pattern="*"):
         python.offer(name, text)
         suite = Suite(name, (name,), ids=(pattern,))
-        modules = modules_of(python, suite)
+        modules, _ = modules_of(python, suite)
         ids = ids_of(python, suite, modules)
         how = tmp_path, limits or Limits(), threading.Event()
         sides = [SuiteRun(python, suite, modules, ids, side, *how)() for side in SIDES]
-        return SuiteReport(name, "", VERSION, python.release, *sides)
+        return SuiteReport(name, VERSION, python.release, *sides)
 
     return run_sides
 
@@ -237,7 +237,7 @@ def test_a_process_without_fastmp_is_found(run, name, accusation):
 def test_ids_are_chosen_by_pattern(python):
     python.offer("fmp_chosen", SAMPLE)
     suite = Suite("chosen", ("fmp_chosen", "fmp_absent"), ids=("*chance", "*Skipped*"))
-    modules = modules_of(python, suite)
+    modules, _ = modules_of(python, suite)
     assert modules == ("fmp_chosen",)
     found = ids_of(python, suite, modules)
     assert found == ["fmp_chosen.Test.test_6_fails_by_chance", "fmp_chosen.TestSkipped.test"]
@@ -245,9 +245,23 @@ def test_ids_are_chosen_by_pattern(python):
 
 def test_a_stand_in_takes_the_place_of_what_the_build_left_out(python):
     suite = Suite("x", ("test.test_fmp_left_out",), stand_in=SAMPLE)
-    modules = modules_of(python, suite)
-    assert modules == ("test_fmp_left_out",)
+    modules, lender = modules_of(python, suite)
+    assert (modules, lender) == (("test_fmp_left_out",), "")
     assert len(ids_of(python, suite, modules)) == len(PASSING)
+
+
+def test_what_the_build_left_out_is_borrowed_from_another(python, monkeypatch):
+    """From the Python that has it; here a package that all have, said to be missing."""
+    monkeypatch.setattr(environment.Interpreter, "has_module", lambda self, name: False)
+    suite = Suite("x", ("test.test_asyncio",), borrows=True)
+    modules, lender = modules_of(python, suite)
+    assert lender == VERSION and "test_asyncio.test_locks" in modules
+    suite = Suite("x", ("test.test_bool",), borrows=True)
+    assert modules_of(python, suite) == (("test_bool",), VERSION)
+    suite = Suite("x", ("test.test_fmp_nowhere",), borrows=True)
+    assert modules_of(python, suite) == ((), "")
+    made = a_report({"a": ["passed"]}, {"a": ["passed"]}, lender="3.9")
+    assert "| suite (of 3.9) |" in report.row(made)
 
 
 #
@@ -265,7 +279,7 @@ def a_report(stdlib, fastmp, testimony=GOOD, **options):
             ("fastmp", fastmp, {"testimony": testimony}),
         ]
     ]
-    return SuiteReport("suite", "", "3.13", "3.13.0", *sides, **options)
+    return SuiteReport("suite", "3.13", "3.13.0", *sides, **options)
 
 
 RANKS = ["passed", "passed on repetition", "skipped", "failed"]

@@ -14,15 +14,22 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timezone
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple
 
 from . import environment, report, suites
 from .compare import SuiteReport
 from .side import SIDES, Limits, NotListed, Result, SuiteRun, ids_of, modules_of
 from .suites import METHODS, SUITES, Suite
 
-# A suite, its modules and ids.
-Task: TypeAlias = tuple[Suite, tuple[str, ...], list[str]]
+
+class Task(NamedTuple):
+    """A suite that is to be run."""
+
+    suite: Suite
+    modules: tuple[str, ...]
+    ids: list[str]
+    lender: str
+
 
 DOCUMENT = environment.ROOT / "docs" / "conformance.md"
 
@@ -77,13 +84,15 @@ def prepare(python: environment.Interpreter, chosen: list[Suite], pattern: str) 
     """What there is to run of each suite: its modules and ids."""
     found = []
     for suite in chosen:
-        modules = modules_of(python, suite)
+        modules, lender = modules_of(python, suite)
+        if not modules or lender:
+            instead = f"{lender}'s is" if lender else "not"
+            print(f"NOTE: {suite.name} is not part of this CPython {python.release}: {instead} run")
         if not modules:
-            print(f"NOTE: {suite.name} is not part of this CPython {python.release}: not run")
             continue
         ids = [name for name in ids_of(python, suite, modules) if fnmatchcase(name, pattern)]
         if ids:
-            found.append((suite, modules, ids))
+            found.append(Task(suite, modules, ids, lender))
     return found
 
 
@@ -92,20 +101,19 @@ def both_sides(
     tasks: list[Task],
     workspace: Path,
     options: argparse.Namespace,
-) -> Iterator[tuple[Suite, Result, Result]]:
-    """Run each suite on both sides, so many at once as there are jobs: (suite, stdlib, fastmp)."""
+) -> Iterator[tuple[Task, Result, Result]]:
+    """Run each suite on both sides, so many at once as there are jobs: (task, stdlib, fastmp)."""
     limits, stop = Limits(still=options.still), threading.Event()
     with ThreadPoolExecutor(options.jobs) as threads:
 
         def submit(side: str, task: Task) -> Future[Result]:
-            suite, modules, ids = task
-            made = SuiteRun(python, suite, modules, ids, side, workspace, limits, stop)
-            return threads.submit(made)
+            how = task.suite, task.modules, task.ids, side, workspace, limits, stop
+            return threads.submit(SuiteRun(python, *how))
 
-        sides = [(task[0], [submit(side, task) for side in SIDES]) for task in tasks]
+        sides = [(task, [submit(side, task) for side in SIDES]) for task in tasks]
         try:
-            for suite, (stdlib, fastmp) in sides:
-                yield suite, stdlib.result(), fastmp.result()
+            for task, (stdlib, fastmp) in sides:
+                yield task, stdlib.result(), fastmp.result()
         finally:  # at the end, or because of ^C or SIGTERM
             stop.set()
             threads.shutdown(cancel_futures=True)
@@ -123,9 +131,9 @@ def run(version: str, chosen: list[Suite], options: argparse.Namespace) -> list[
         print(f"CPython {python.release}", flush=True)
         tasks = prepare(python, chosen, options.ids)
         reports = []
-        for suite, stdlib, fastmp in both_sides(python, tasks, workspace, options):
+        for (suite, _, _, lender), stdlib, fastmp in both_sides(python, tasks, workspace, options):
             made = SuiteReport(
-                suite.name, suite.method, version, python.release, stdlib, fastmp, suite.imports
+                suite.name, version, python.release, stdlib, fastmp, suite.imports, lender
             )
             tell(made)
             if options.ids == "*":

@@ -28,12 +28,12 @@ class SuiteReport:
     """A suite on one Python: both sides."""
 
     suite: str
-    method: str
     python: str  # "3.13"
     release: str  # "3.13.0"
     stdlib: Result
     fastmp: Result
     imports: bool = True  # whether fastmp must have been imported in it
+    lender: str = ""  # the Python whose tests they are, if another's
 
     def differences(self, allowed: Sequence[Allowed] = ALLOWED) -> list[Difference]:
         """The ids that came out worse, those that are allowed too."""
@@ -75,5 +75,6 @@ class SuiteReport:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> SuiteReport:
         """The report that `as_json` gave."""
+        data.pop("method", None)
         sides = {side: Result.from_json(data[side]) for side in ("stdlib", "fastmp")}
         return cls(**{**data, **sides})

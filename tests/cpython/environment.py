@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 HERE = Path(__file__).resolve().parent
 BUILD = ROOT / "build" / "cpython"
 
@@ -57,6 +58,29 @@ class Interpreter:
         code = "import importlib.util, sys; sys.exit(importlib.util.find_spec(sys.argv[1]) is None)"
         command = [str(self.executable), "-c", code, name]
         return subprocess.run(command, env=self.variables(), check=False).returncode == 0
+
+    def borrow(self, name: str) -> tuple[str, tuple[str, ...]]:
+        """Copy a part of ``test`` from a Python that has it: (its version, the modules' names).
+
+        The nearest newer one, else the nearest older.  Nothing if there is none.
+        """
+        minor = int(self.version.split(".")[1])
+        others = sorted(
+            PYTHONS, key=lambda v: (abs(int(v.split(".")[1]) - minor), v < self.version)
+        )
+        for version in others:
+            try:
+                base = _base_python(version)
+            except NotAvailable:
+                continue
+            source = Path(_ask(base, "import test; print(test.__path__[0])"), name)
+            if source.is_dir():
+                shutil.copytree(source, self.site / name, ignore=_is_needless(""))
+                return version, tuple(f"{name}.{path.stem}" for path in source.glob("test_*.py"))
+            if source.with_suffix(".py").exists():
+                shutil.copy(source.with_suffix(".py"), self.site)
+                return version, (name,)
+        return "", ()
 
     def offer(self, name: str, text: str) -> None:
         """Make a module of that name and text importable."""

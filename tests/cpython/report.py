@@ -39,7 +39,7 @@ def row(report: SuiteReport) -> str:
     told = report.fastmp.testimony
     cells = [
         report.release,
-        report.suite,
+        report.suite + (f" (of {report.lender})" if report.lender else ""),
         str(len(report.stdlib.outcomes)),
         _passed(report),
         _both(report, [SKIPPED]),
@@ -81,7 +81,7 @@ def told(side: Result) -> str:
 def _key(line: str) -> tuple[str, str]:
     """(minor version, suite) of a line of the table: what a newer line takes the place of."""
     release, suite = (cell.strip() for cell in line.split("|")[1:3])
-    return ".".join(release.split(".")[:2]), suite
+    return ".".join(release.split(".")[:2]), suite.partition(" (of")[0]
 
 
 def _order(key: tuple[str, str], suites: Sequence[str]) -> tuple[int, int]:

@@ -82,13 +82,19 @@ class NotListed(Exception):
     """The suite's modules cannot be loaded."""
 
 
-def modules_of(python: Interpreter, suite: Suite) -> tuple[str, ...]:
-    """The modules to load: the interpreter's, or what stands in for one that it lacks."""
+def modules_of(python: Interpreter, suite: Suite) -> tuple[tuple[str, ...], str]:
+    """The modules to load, and the version of the Python that lent them, if one did."""
     modules = tuple(name for name in suite.modules if python.has_module(name))
-    if not modules and suite.stand_in:
-        python.offer(suite.modules[0].rpartition(".")[2], suite.stand_in)
-        modules = (suite.modules[0].rpartition(".")[2],)
-    return modules
+    if modules:
+        return modules, ""
+    name = suite.modules[0].rpartition(".")[2]
+    if suite.stand_in:
+        python.offer(name, suite.stand_in)
+        return (name,), ""
+    if suite.borrows:
+        lender, modules = python.borrow(name)
+        return modules, lender
+    return (), ""
 
 
 def ids_of(python: Interpreter, suite: Suite, modules: Sequence[str]) -> list[str]:

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from datetime import date
 from fnmatch import fnmatchcase
 
+from .environment import PYTHONS
+
 METHODS = ("fork", "spawn", "forkserver")
-PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 
 # What CI runs in turn, a part a day, besides the newest Python's fork.
 PARTS = [
@@ -36,7 +37,9 @@ class Suite:
     method: str = ""  # the start method that it is about, if one
     ids: tuple[str, ...] = ("*",)  # patterns
     imports: bool = True  # whether fastmp must have been imported by the tests
-    stand_in: str = ""  # the text of a module to use where the interpreter's build left it out
+    # Where the interpreter's build left the module out:
+    stand_in: str = ""  # the text of one in its place
+    borrows: bool = False  # whether another Python's does
 
     def chooses(self, test_id: str) -> bool:
         """Whether the test is one of the suite's."""
@@ -64,7 +67,7 @@ def _some(name: str, *ids: str, modules: tuple[str, ...] = (), imports: bool = T
 SUITES = (
     *map(_of_method, METHODS),
     Suite("multiprocessing_main_handling", ("test.test_multiprocessing_main_handling",)),
-    Suite("concurrent_futures", ("test.test_concurrent_futures",)),
+    Suite("concurrent_futures", ("test.test_concurrent_futures",), borrows=True),
     _some(
         "logging",
         "QueueHandlerTest.*",
@@ -87,7 +90,7 @@ SUITES = (
     _some("runpy", "RunModuleTestCase.*"),
     _some("threaded_import", "*", modules=("test.test_importlib.test_threaded_import",)),
     _some("site", "StartupImportTests.*", imports=False),
-    _some("__all__", "*", modules=("test.test___all__",)),
+    _some("all", "*", modules=("test.test___all__",)),
 )
 
 
