@@ -70,8 +70,8 @@ class Result:
 class Limits:
     """How long, in seconds, a run may stand still, and last."""
 
-    still: float = 300.0
-    whole: float = 1500.0
+    still: float = 400.0
+    whole: float = 2400.0
 
 
 class Stopped(Exception):
