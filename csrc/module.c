@@ -42,6 +42,14 @@ fmp_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject *base)
     return (PyTypeObject *)type;
 }
 
+int
+fmp_publish_type(PyObject *module, PyType_Spec *spec, PyTypeObject *base)
+{
+    PyTypeObject *type = fmp_add_type(module, spec, base);
+    Py_XDECREF(type);
+    return type != NULL ? 0 : -1;
+}
+
 /* A base class with our definition; PyType_GetModule() raises for classes of no module. */
 struct fmp_state *
 fmp_state_of_type(PyTypeObject *type)

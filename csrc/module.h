@@ -36,6 +36,9 @@ struct fmp_state *fmp_state_of_type(PyTypeObject *type);
 /* Makes the type and adds it to the module under the last part of its name. A new reference. */
 PyTypeObject *fmp_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject *base);
 
+/* The same for a type that nothing more is done with. 0, or -1. */
+int fmp_publish_type(PyObject *module, PyType_Spec *spec, PyTypeObject *base);
+
 int fmp_add_popen(PyObject *module);
 int fmp_add_guard(PyObject *module);
 int fmp_add_lock(PyObject *module);

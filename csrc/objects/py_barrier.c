@@ -458,7 +458,5 @@ static PyType_Spec barrier_spec = {
 int
 fmp_add_barrier(PyObject *module)
 {
-    PyTypeObject *type = fmp_add_type(module, &barrier_spec, NULL);
-    Py_XDECREF(type);
-    return type != NULL ? 0 : -1;
+    return fmp_publish_type(module, &barrier_spec, NULL);
 }

@@ -159,7 +159,5 @@ static PyType_Spec block_spec = {
 int
 fmp_add_block(PyObject *module)
 {
-    PyTypeObject *type = fmp_add_type(module, &block_spec, NULL);
-    Py_XDECREF(type);
-    return type != NULL ? 0 : -1;
+    return fmp_publish_type(module, &block_spec, NULL);
 }

@@ -176,7 +176,5 @@ static PyType_Spec event_spec = {
 int
 fmp_add_event(PyObject *module)
 {
-    PyTypeObject *type = fmp_add_type(module, &event_spec, NULL);
-    Py_XDECREF(type);
-    return type != NULL ? 0 : -1;
+    return fmp_publish_type(module, &event_spec, NULL);
 }

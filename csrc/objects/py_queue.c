@@ -451,7 +451,5 @@ static PyType_Spec queue_spec = {
 int
 fmp_add_queue(PyObject *module)
 {
-    PyTypeObject *type = fmp_add_type(module, &queue_spec, NULL);
-    Py_XDECREF(type);
-    return type != NULL ? 0 : -1;
+    return fmp_publish_type(module, &queue_spec, NULL);
 }

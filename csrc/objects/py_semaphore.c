@@ -391,7 +391,5 @@ static PyType_Spec semaphore_spec = {
 int
 fmp_add_semaphore(PyObject *module)
 {
-    PyTypeObject *type = fmp_add_type(module, &semaphore_spec, NULL);
-    Py_XDECREF(type);
-    return type != NULL ? 0 : -1;
+    return fmp_publish_type(module, &semaphore_spec, NULL);
 }

@@ -83,7 +83,5 @@ static PyType_Spec value_spec = {
 int
 fmp_add_value(PyObject *module, PyTypeObject *synced)
 {
-    PyTypeObject *type = fmp_add_type(module, &value_spec, synced);
-    Py_XDECREF(type);
-    return type != NULL ? 0 : -1;
+    return fmp_publish_type(module, &value_spec, synced);
 }
