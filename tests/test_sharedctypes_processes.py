@@ -300,6 +300,7 @@ def write_for_ever(v, a, started):
         a[:] = [6] * 8
 
 
+@pytest.mark.needs_tick
 def test_killed_writers_leave_whole_values(ctx):
     v = ctx.Value("q")
     a, started = ctx.Array("q", 8), ctx.Event()
