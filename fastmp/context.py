@@ -58,11 +58,11 @@ class BaseContext(_original.BaseContext):
 
         return Pipe(duplex)
 
-    def Lock(self) -> synchronize.Lock:
+    def Lock(self, *, robust: bool = False) -> synchronize.Lock:
         """Returns a non-recursive lock object"""
         from .synchronize import Lock
 
-        return Lock(ctx=self.get_context())
+        return Lock(ctx=self.get_context(), robust=robust)
 
     def RLock(self) -> synchronize.RLock:
         """Returns a recursive lock object"""
@@ -105,19 +105,19 @@ class BaseContext(_original.BaseContext):
 
         return Barrier(parties, action, timeout, ctx=self.get_context())
 
-    def Queue(self, maxsize: int = 0) -> queues.Queue:
+    def Queue(self, maxsize: int = 0, *, strict: bool = False) -> queues.Queue[Any]:
         """Returns a queue object"""
         from .queues import Queue
 
-        return Queue(maxsize, ctx=self.get_context())
+        return Queue(maxsize, ctx=self.get_context(), strict=strict)  # type: ignore[call-arg]
 
-    def JoinableQueue(self, maxsize: int = 0) -> queues.JoinableQueue:
+    def JoinableQueue(self, maxsize: int = 0, *, strict: bool = False) -> queues.JoinableQueue[Any]:
         """Returns a queue object"""
         from .queues import JoinableQueue
 
-        return JoinableQueue(maxsize, ctx=self.get_context())
+        return JoinableQueue(maxsize, ctx=self.get_context(), strict=strict)
 
-    def SimpleQueue(self) -> queues.SimpleQueue:
+    def SimpleQueue(self) -> queues.SimpleQueue[Any]:
         """Returns a queue object"""
         from .queues import SimpleQueue
 

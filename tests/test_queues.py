@@ -454,9 +454,13 @@ def test_unpicklable_object_goes_to_the_hook(capfd):
 
 
 def test_strict_queue_raises_it():
-    q = fastmp.queues.Queue(ctx=fastmp.get_context(), strict=True)
-    with pytest.raises(LookupError, match="not to be pickled"):
-        q.put(FailsToPickle())
+    ctx = fastmp.get_context()
+    made = [
+        make(ctx=ctx, strict=True) for make in (fastmp.queues.Queue, fastmp.queues.JoinableQueue)
+    ]
+    for q in (*made, fastmp.Queue(strict=True), ctx.JoinableQueue(3, strict=True)):
+        with pytest.raises(LookupError, match="not to be pickled"):
+            q.put(FailsToPickle())
     with pytest.raises(LookupError):
         fastmp.SimpleQueue().put(FailsToPickle())
 

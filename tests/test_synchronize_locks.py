@@ -403,6 +403,7 @@ RECOVERED = {
     "RLock.acquire": (lambda ctx: ctx.RLock(), "acquire"),
     "RLock.acquire twice": (lambda ctx: ctx.RLock(), "twice"),
     "robust Lock.acquire": (lambda ctx: synchronize.Lock(ctx=ctx, robust=True), "acquire"),
+    "robust by the context": (lambda ctx: ctx.Lock(robust=True), "acquire"),
 }
 
 
