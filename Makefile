@@ -43,7 +43,7 @@ cpython: build ## CPython's own tests of multiprocessing, on the stdlib and on f
 models: ## the Spin models of the protocols, and that their mutants fail (needs spin)
 	@python3 -m tests.models
 
-lint: build ## ruff, mypy, clang-format, cppcheck
+lint: build ## ruff, mypy, pyright, clang-format, cppcheck
 	@tools/lint
 
 format: ## ruff and clang-format rewrite the sources

@@ -9,7 +9,7 @@ from multiprocessing.process import active_children as active_children
 from multiprocessing.process import current_process as current_process
 from multiprocessing.process import parent_process as parent_process
 
-from . import context
+from . import context as context
 from ._install import install as install
 from .context import Process as Process
 from .errors import BrokenPoolError as BrokenPoolError
@@ -17,22 +17,25 @@ from .errors import CorruptionError as CorruptionError
 from .errors import PoolTerminatedError as PoolTerminatedError
 from .errors import WorkerLostError as WorkerLostError
 
+# Functions that return instances of these classes.  As in typeshed, so that programs which write
+# `multiprocessing.Queue` for a type are understood.
+from .queues import JoinableQueue as JoinableQueue
+from .queues import Queue as Queue
+from .queues import SimpleQueue as SimpleQueue
+
 Array = context._default_context.Array
 Barrier = context._default_context.Barrier
 BoundedSemaphore = context._default_context.BoundedSemaphore
 Condition = context._default_context.Condition
 Event = context._default_context.Event
-JoinableQueue = context._default_context.JoinableQueue
 Lock = context._default_context.Lock
 Manager = context._default_context.Manager
 Pipe = context._default_context.Pipe
 Pool = context._default_context.Pool
-Queue = context._default_context.Queue
 RLock = context._default_context.RLock
 RawArray = context._default_context.RawArray
 RawValue = context._default_context.RawValue
 Semaphore = context._default_context.Semaphore
-SimpleQueue = context._default_context.SimpleQueue
 Value = context._default_context.Value
 allow_connection_pickling = context._default_context.allow_connection_pickling
 cpu_count = context._default_context.cpu_count

@@ -1,5 +1,7 @@
 """Exceptions that fastmp adds to the stdlib's."""
 
+from __future__ import annotations
+
 __all__ = ["BrokenPoolError", "CorruptionError", "PoolTerminatedError", "WorkerLostError"]
 
 
@@ -14,7 +16,13 @@ class WorkerLostError(RuntimeError):
     when it is not known), ``task`` what it was running.
     """
 
-    def __init__(self, message, pid=None, exitcode=None, task=None):
+    def __init__(
+        self,
+        message: str,
+        pid: int | None = None,
+        exitcode: int | None = None,
+        task: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.pid = pid
         self.exitcode = exitcode

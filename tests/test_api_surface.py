@@ -209,6 +209,35 @@ def test_the_stub_names_what_the_package_exports():
     assert sorted(names) == sorted(fastmp.__all__)
 
 
+def declared_methods(name):
+    """(class, method, parameters) for each that the stub of a module has, but for special ones."""
+    import ast
+
+    with open(os.path.join(os.path.dirname(fastmp.__file__), f"{name[1:]}.pyi")) as file:
+        tree = ast.parse(file.read())
+    for cls in (node for node in tree.body if isinstance(node, ast.ClassDef)):
+        for method in (node for node in cls.body if isinstance(node, ast.FunctionDef)):
+            if method.name == "__init__" or not method.name.startswith("__"):
+                args = method.args
+                found = args.args[1:] + [a for a in [args.vararg] if a] + args.kwonlyargs
+                yield cls.name, method.name, [a.arg for a in found]
+
+
+@pytest.mark.parametrize("name", [".context", ".pool", ".queues", ".synchronize"])
+def test_what_the_stubs_declare_is_there(name):
+    """Of a class with a hidden native one, what calling it gives: mypy.stubtest cannot see it."""
+    module = importlib.import_module("fastmp" + name)
+    declared = list(declared_methods(name))
+    assert declared
+    for cls, method, names in declared:
+        made = getattr(module, f"_Native{cls}", getattr(module, cls))
+        found = inspect.getattr_static(made, method)
+        if isinstance(found, property):
+            assert names == []
+        else:
+            assert [p.name for p in parameters(getattr(made, method))] == names, (cls, method)
+
+
 def test_what_fastmp_adds_is_public():
     for name in ("install", "WorkerLostError", "CorruptionError"):
         assert name in fastmp.__all__

@@ -372,6 +372,9 @@ def test_the_build_puts_the_pth_beside_the_package(tmp_path):
     built = sorted(os.listdir(tmp_path / "lib"))
     assert built == ["_fastmp_hook.py", "fastmp", "fastmp.pth"]
     assert os.path.exists(tmp_path / "lib" / "fastmp" / "dummy" / "connection.py")
+    types = [name for name in os.listdir(f"{ROOT}/fastmp") if name.endswith((".pyi", ".typed"))]
+    assert len(types) > 7
+    assert set(types) < set(os.listdir(tmp_path / "lib" / "fastmp"))
 
 
 #

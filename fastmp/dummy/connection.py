@@ -4,3 +4,5 @@
 """
 
 from multiprocessing.dummy.connection import *  # noqa: F403
+from multiprocessing.dummy.connection import Connection as Connection
+from multiprocessing.dummy.connection import families as families
