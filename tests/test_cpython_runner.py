@@ -11,7 +11,7 @@ from datetime import date
 
 import pytest
 
-from tests.cpython import environment, report, suites, witness
+from tests.cpython import allowed, environment, report, suites, witness
 from tests.cpython.allowed import ALLOWED, Allowed
 from tests.cpython.compare import SuiteReport
 from tests.cpython.side import SIDES, Limits, Outcome, Result, Stopped, SuiteRun, ids_of, modules_of
@@ -201,6 +201,27 @@ def test_what_hangs_or_crashes_has_failed_and_the_rest_runs(run):
     texts = [each.text for each in made.fastmp.outcomes.values()]
     assert texts[1].startswith("ended by the watchdog after 3 s")
     assert texts[3] == "the process left with exit code 3"
+
+
+LEAVING = """
+import unittest
+from test import support
+
+class Test(unittest.TestCase):
+    def test_1_leaves_something(self):
+        support.environment_altered = True
+    def test_2_passes(self):
+        pass
+"""
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_what_an_allowed_failure_leaves_behind_is_not_the_others_doing(run, monkeypatch, known):
+    if known:
+        monkeypatch.setattr(allowed, "ALLOWED", [Allowed("*.test_1_*", "is known")])
+    made = run("fmp_leaving", LEAVING)
+    assert list(outcomes(made.fastmp).values()) == ["passed"] * 2
+    assert made.fastmp.altered == made.stdlib.altered == (not known)
 
 
 def test_a_run_that_is_told_to_stop_leaves_nothing(python, tmp_path):

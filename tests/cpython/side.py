@@ -3,6 +3,7 @@
 A run is one process, as in regrtest.  One that stands still for too long is ended with all that it
 started; the id it was at has failed, and a new process goes on with the next.  What failed is then
 run once more, each id alone: a chance failure shows as "passed on repetition", on either side.
+Ids that may differ have a process each: one that fails leaves things behind, which is not others'.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 
 from tests.support import procs
 
-from . import witness
+from . import allowed, witness
 from .environment import Interpreter
 from .suites import Suite
 
@@ -143,11 +144,15 @@ class SuiteRun:
         """Run all, repeat what failed, and hear the witness."""
         began = time.monotonic()
         with open(self.output, "wb") as output:
-            left = list(self.ids)
+            apart = [name for name in self.ids if allowed.names(name)]
+            left = [name for name in self.ids if name not in apart]
             while left:
-                part = self._process(left, output)
+                part, altered = self._process(left, output)
                 self.result.outcomes.update(part)
+                self.result.altered |= altered
                 left = [name for name in left if name not in part]
+            for name in apart:
+                self.result.outcomes.update(self._process([name], output)[0])
             self._repeat(output)
         self.result.outcomes = {name: self.result.outcomes[name] for name in self.ids}
         if self.result.side == "fastmp":
@@ -158,7 +163,7 @@ class SuiteRun:
     def _repeat(self, output: Any) -> None:
         failed = [name for name, each in self.result.outcomes.items() if each.outcome == FAILED]
         for name in failed[:MOST_REPETITIONS]:
-            again = self._process([name], output)[name]
+            again = self._process([name], output)[0][name]
             if again.outcome == PASSED:
                 first = self.result.outcomes[name]
                 self.result.outcomes[name] = Outcome(REPEATED, first.text, again.seconds)
@@ -169,8 +174,8 @@ class SuiteRun:
             variables.update(FASTMP_INSTALL="1", FASTMP_CPYTHON_LOG=str(self.record))
         return variables
 
-    def _process(self, ids: Sequence[str], output: Any) -> dict[str, Outcome]:
-        """Run these ids in one process; what comes back is about the first of them at least."""
+    def _process(self, ids: Sequence[str], output: Any) -> tuple[dict[str, Outcome], bool]:
+        """Run these ids in one process: (the outcomes, of the first at least; `altered`)."""
         # Short: the names of sockets go into it.
         directory = tempfile.mkdtemp(prefix="fmp")
         events = Path(directory, "events")
@@ -192,8 +197,7 @@ class SuiteRun:
             why = self._watch(process, story)
             _end(process)
             story.read()
-            self.result.altered |= story.altered
-            return story.outcomes(why)
+            return story.outcomes(why), story.altered
         finally:
             shutil.rmtree(directory, ignore_errors=True)
 
