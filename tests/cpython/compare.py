@@ -75,6 +75,5 @@ class SuiteReport:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> SuiteReport:
         """The report that `as_json` gave."""
-        data.pop("method", None)
         sides = {side: Result.from_json(data[side]) for side in ("stdlib", "fastmp")}
         return cls(**{**data, **sides})
