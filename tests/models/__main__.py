@@ -1,6 +1,6 @@
 """``python -m tests.models [MODEL ...]``: checks the Spin models, and that mutants of them fail.
 
-Each line of RUNS is a model, its switches (see the model and kernel.h), and whether it holds.
+Each line of RUNS is a model, its switches (see the model and kernel.pml), and whether it holds.
 A model that holds was searched to the end: every interleaving of its processes, with every kill.
 A mutant (a wake-up left out, two steps exchanged, a recheck dropped) that held would mean that the
 model proves nothing about what the mutant breaks.

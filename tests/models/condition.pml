@@ -15,7 +15,7 @@
 #ifndef N
 #define N 3
 #endif
-#include "kernel.h"
+#include "kernel.pml"
 
 #define WAITERS (N - 1)
 #define NOTIFIER (N - 1)

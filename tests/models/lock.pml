@@ -15,7 +15,7 @@
 #ifndef ROUNDS
 #define ROUNDS 1
 #endif
-#include "kernel.h"
+#include "kernel.pml"
 
 #define FREE 0
 #define ME (p + 1)

@@ -23,7 +23,7 @@
 #define MAX 0
 #endif
 #define N (NC + NP)
-#include "kernel.h"
+#include "kernel.pml"
 
 #define HEAD 1
 #define TAIL 2

@@ -1,4 +1,4 @@
-/* kernel.h - what the models take from the system: futexes, ticks, SIGKILL.
+/* kernel.pml - what the models take from the system: futexes, ticks, SIGKILL.
  *
  * N processes, numbered p. Steps that are one instruction (a load, a compare-and-swap, the kernel's
  * comparison and queueing under its bucket's lock) are `atomic`; between any two of them anybody may
