@@ -497,39 +497,43 @@ fmp_ring_commit_put(struct fmp_ring *r, uint64_t commit, uint32_t items)
 
 /* --- take -------------------------------------------------------------------------------------- */
 
-/* How many units the first records at `head` span: up to max_items of them, and no more than
- * READ_AT_A_TIME bytes after the first. Every length is checked against what is committed. */
-static int
-measure(const uint8_t *units, uint64_t capacity, uint64_t head, uint64_t tail, uint32_t max_items,
-        uint64_t *span, uint32_t *items)
-{
-    uint64_t live = (uint32_t)(units_of(tail) - units_of(head));
-    uint32_t count = items_of(tail) - items_of(head);
-    if (live > capacity || count > live) {
-        return FMP_CORRUPT;
-    }
-    *span = 0;
-    *items = 0;
-    while (*items < max_items && *items < count && *span * FMP_UNIT < READ_AT_A_TIME) {
-        uint64_t header;
-        memcpy(&header, units + byte_at(advance(head, *span, 0), capacity), sizeof(header));
-        uint64_t next = fmp_record_span(fmp_record_length(header)) / FMP_UNIT;
-        if (next > live - *span) {
-            return FMP_CORRUPT;
-        }
-        *span += next;
-        (*items)++;
-    }
-    return FMP_OK;
-}
-
 /* What lies at head: how much is to be read. */
 struct first {
     uint64_t head;
     uint64_t capacity;
-    uint64_t span; /* units */
+    uint64_t header; /* of the first record: what span was measured by, should it change */
+    uint64_t span;   /* units */
     uint32_t items;
 };
+
+/* How many units the first records at f->head span: up to max_items of them, and no more than
+ * READ_AT_A_TIME bytes after the first. Every length is read once, and checked against what is
+ * committed. */
+static int
+measure(const uint8_t *units, uint64_t tail, uint32_t max_items, struct first *f)
+{
+    uint64_t live = (uint32_t)(units_of(tail) - units_of(f->head));
+    uint32_t count = items_of(tail) - items_of(f->head);
+    if (live > f->capacity || count > live) {
+        return FMP_CORRUPT;
+    }
+    f->span = 0;
+    f->items = 0;
+    while (f->items < max_items && f->items < count && f->span * FMP_UNIT < READ_AT_A_TIME) {
+        uint64_t header;
+        memcpy(&header, units + byte_at(advance(f->head, f->span, 0), f->capacity), sizeof(header));
+        uint64_t next = fmp_record_span(fmp_record_length(header)) / FMP_UNIT;
+        if (next > live - f->span) {
+            return FMP_CORRUPT;
+        }
+        if (f->items == 0) {
+            f->header = header;
+        }
+        f->span += next;
+        f->items++;
+    }
+    return FMP_OK;
+}
 
 static int
 look_at_first(struct fmp_ring *r, uint32_t max_items, struct fmp_wait *w, struct first *f)
@@ -546,7 +550,7 @@ look_at_first(struct fmp_ring *r, uint32_t max_items, struct fmp_wait *w, struct
     }
     int rc = cover(r, &r->take, &r->put, &r->shm->tail_lock, &f->capacity);
     if (rc == FMP_OK) {
-        rc = measure(r->take.units, f->capacity, f->head, tail, max_items, &f->span, &f->items);
+        rc = measure(r->take.units, tail, max_items, f);
     }
     return rc;
 }
@@ -574,21 +578,13 @@ fmp_ring_read(struct fmp_ring *r, uint32_t max_items, struct fmp_buffer *out, st
     return FMP_OK;
 }
 
-static uint64_t
-header_of(const struct fmp_ring *r, const struct first *f)
-{
-    uint64_t header;
-    memcpy(&header, r->take.units + byte_at(f->head, f->capacity), sizeof(header));
-    return header;
-}
-
 int
 fmp_ring_peek(struct fmp_ring *r, struct fmp_wait *w, uint64_t *header)
 {
     struct first f;
     int rc = look_at_first(r, 1, w, &f);
     if (rc == FMP_OK) {
-        *header = header_of(r, &f);
+        *header = f.header;
     }
     return rc;
 }
@@ -599,7 +595,7 @@ fmp_ring_read_payload(struct fmp_ring *r, uint64_t header, void *out, struct fmp
 {
     struct first f;
     int rc = look_at_first(r, 1, w, &f);
-    if (rc == FMP_OK && header_of(r, &f) != header) {
+    if (rc == FMP_OK && f.header != header) {
         return FMP_TOO_BIG;
     }
     if (rc == FMP_OK) {
