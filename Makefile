@@ -7,8 +7,9 @@ JOBS ?= $(shell nproc)
 # Tests to run and further arguments for pytest: make test PY=3.13 T=tests/test_x.py ARGS='-k y'
 T ?=
 ARGS ?=
+MINUTES ?= 5
 
-.PHONY: help setup build debug sanitize notick test ctest cpython models lint format bench docs demo clean
+.PHONY: help setup build debug sanitize notick test ctest cpython models stress lint format bench docs demo clean
 
 help: ## this list
 	@echo "make <task> [PY=3.10|3.11|3.12|3.13]"
@@ -42,6 +43,9 @@ cpython: build ## CPython's own tests of multiprocessing, on the stdlib and on f
 
 models: ## the Spin models of the protocols, and that their mutants fail (needs spin)
 	@python3 -m tests.models
+
+stress: build ## storms of kills through the public API, for MINUTES=5; ARGS='--seed 7 ...'
+	@$(PYTHON) -m tests.stress --minutes $(MINUTES) $(ARGS)
 
 lint: build ## ruff, mypy, pyright, clang-format, cppcheck
 	@tools/lint
