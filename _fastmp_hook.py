@@ -59,10 +59,11 @@ def enable(root=None):
     *root* is the directory that holds fastmp, if it is to be taken from there and nowhere else.
     """
     global _enabled, _root
+    if _root is None:
+        _root = root  # FASTMP_INSTALL, which knows none, may have come first
     if _enabled:
         return
     _enabled = True
-    _root = root
     sys.meta_path.insert(0, _Finder)
     if "multiprocessing" in sys.modules:
         import fastmp

@@ -8,6 +8,7 @@ import functools
 
 from . import _core, _std
 from ._handles import check_start_method
+from .connection import _adopt
 
 _SEM_VALUE_MAX = _std.synchronize.SEM_VALUE_MAX
 
@@ -101,7 +102,8 @@ class Queue(_std.queues.Queue):
         return _new(cls, maxsize)
 
     def __init__(self, maxsize=0, *, ctx):
-        super().__init__(maxsize, ctx=ctx)
+        _std.queues.Queue.__init__(self, maxsize, ctx=ctx)
+        _adopt_ends(self, send_bytes="_writer", recv_bytes="_reader", poll="_reader")
 
 
 class JoinableQueue(Queue, _std.queues.JoinableQueue):
@@ -112,7 +114,9 @@ class JoinableQueue(Queue, _std.queues.JoinableQueue):
             cls = _NativeJoinableQueue
         return _new(cls, maxsize)
 
-    __init__ = _std.queues.JoinableQueue.__init__
+    def __init__(self, maxsize=0, *, ctx):
+        _std.queues.JoinableQueue.__init__(self, maxsize, ctx=ctx)
+        _adopt_ends(self, send_bytes="_writer", recv_bytes="_reader", poll="_reader")
 
 
 class SimpleQueue(_std.queues.SimpleQueue):
@@ -125,6 +129,19 @@ class SimpleQueue(_std.queues.SimpleQueue):
 
     def __init__(self, *, ctx):
         super().__init__(ctx=ctx)
+        _adopt_ends(self, poll="_reader")
+
+
+def _adopt_ends(queue, **methods):
+    """Give a classic queue connections of ours, and the methods that it keeps of them.
+
+    A subclass's pickler may know a connection by ``multiprocessing.connection.Connection`` alone,
+    which is ours where fastmp is installed (loky's does).
+    """
+    queue._reader = _adopt(queue._reader)
+    queue._writer = _adopt(queue._writer)
+    for method, end in methods.items():
+        setattr(queue, f"_{method}", getattr(getattr(queue, end), method))
 
 
 def _new(cls, maxsize):

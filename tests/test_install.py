@@ -335,6 +335,16 @@ def test_pth_reaches_the_whole_tree(python, installed, tmp_path, log, method):
     assert no_stdlib(log())
 
 
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_pth_and_another_fastmp_in_the_current_directory(python, installed, tmp_path, method):
+    """`python -c`, as children are started, would find it first; they get their parent's."""
+    (tmp_path / "elsewhere").mkdir()
+    write(tmp_path / "elsewhere" / "program.py", EVERYWHERE)
+    (tmp_path / "fastmp.py").write_text("raise ImportError('not this one')")
+    options = {"python": installed, "PYTHONPATH": None, "FASTMP_INSTALL": "1"}
+    assert check(python("elsewhere/program.py", method, **options)) == everywhere(method)
+
+
 def test_pth_when_fastmp_is_imported_by_its_name_first(python, installed):
     program = "import fastmp, multiprocessing; from fastmp import queues; "
     program += "from multiprocessing import queues as q; "

@@ -1,6 +1,7 @@
 """Queue, JoinableQueue and SimpleQueue, on every start method where processes take part."""
 
 import asyncio
+import io
 import os
 import pickle
 import queue
@@ -643,6 +644,42 @@ def test_subclasses_are_the_stdlib_class(ctx):
     assert q._buffer is not None and q._notempty is not None
     q.close()
     q.join_thread()
+
+
+class ClassicJoinable(fastmp.queues.JoinableQueue):
+    pass
+
+
+class ClassicSimple(fastmp.queues.SimpleQueue):
+    pass
+
+
+class ByDescriptor(pickle.Pickler):
+    """As loky's: it knows `Connection` alone, and hands the descriptor over."""
+
+    def reducer_override(self, obj):
+        if type(obj) is fastmp.connection.Connection:
+            fd = os.dup(obj.fileno())
+            return fastmp.connection.Connection, (fd, obj.readable, obj.writable)
+        return NotImplemented
+
+
+@pytest.mark.parametrize("kind", [Counting, ClassicJoinable, ClassicSimple])
+def test_a_subclass_has_connections_of_ours(kind):
+    q = kind(ctx=fastmp.get_context("fork"))
+    data = io.BytesIO()
+    ByDescriptor(data).dump((q._reader, q._writer))
+    reader, writer = pickle.loads(data.getvalue())
+    q.put("x" * 100)
+    assert q._poll(10) and reader.recv() == "x" * 100 and not q._poll()
+    writer.send("by the copy")  # for the one that was read past q.get()
+    assert q.get() == "by the copy"
+    reader.close()
+    writer.close()
+    q.close()
+    if hasattr(q, "join_thread"):
+        q.join_thread()
+    assert q._reader.closed
 
 
 def test_threads_share_a_queue():

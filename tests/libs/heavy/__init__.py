@@ -1,0 +1,1 @@
+"""Large libraries: `make libs` installs them, for itself, and runs these."""

@@ -1,0 +1,46 @@
+"""Runs a program whose `multiprocessing` is fastmp, and proves that it was, in each process."""
+
+import textwrap
+
+import pytest
+
+from tests.support import programs
+
+WAYS = {"FASTMP_INSTALL": [], "python -m fastmp": ["-m", "fastmp"]}
+
+
+def needs(*modules):
+    """Skip the whole file unless all of these can be imported."""
+    for module in modules:
+        pytest.importorskip(
+            module,
+            reason=f"{module} is not installed (tests/libs/requirements.txt, make libs)",
+            exc_type=ModuleNotFoundError,
+        )
+
+
+def run(tmp_path, text, *arguments, way="FASTMP_INSTALL", processes=2, **variables):
+    """Run a program in one of the WAYS; the lines that it printed.
+
+    It must end with 0 and leave no process behind. At least this many processes must have been
+    reached by fastmp, and none may have had the standard library as `multiprocessing`.
+    """
+    file = tmp_path / "program.py"
+    file.write_text(textwrap.dedent(text))
+    log = tmp_path / "log"
+    if way == "FASTMP_INSTALL":
+        variables["FASTMP_INSTALL"] = "1"
+    env = programs.environment(FASTMP_LOG=str(log), **variables)
+    outcome = programs.run([*WAYS[way], file, *arguments], env)
+    assert outcome.code == 0, f"{outcome.out}\n{outcome.err}"
+    check_log(log.read_text(), processes)
+    return outcome.out.splitlines()
+
+
+def check_log(text, processes):
+    """Hold a FASTMP_LOG against what `run` promises."""
+    lines = [line.split(maxsplit=3) for line in text.splitlines()]
+    assert [line for line in lines if line[2] == "stdlib"] == []
+    # One that is killed writes no last line: that its first said "-" is no complaint.
+    assert len({pid for pid, *_ in lines}) >= processes, text
+    assert any(line[2] == "fastmp" for line in lines) or processes == 0, text

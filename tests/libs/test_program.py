@@ -1,0 +1,34 @@
+"""`program.run` bites: a program that escapes fastmp, or fails, does not pass."""
+
+import pytest
+
+from . import program
+
+
+@pytest.mark.parametrize("way", program.WAYS)
+def test_a_program_is_run_on_fastmp(tmp_path, way):
+    text = """
+        import sys
+        from multiprocessing import Process, __name__ as name
+        if __name__ == "__main__":
+            p = Process(target=print, args=("child", *sys.argv[1:]))
+            p.start()
+            p.join()
+            print(name)
+    """
+    assert program.run(tmp_path, text, "a", way=way) == ["child a", "fastmp"]
+
+
+def test_a_process_with_the_standard_library_is_found():
+    with pytest.raises(AssertionError):
+        program.check_log("1 start - x\n1 exit fastmp x\n2 exit stdlib x\n", 1)
+    with pytest.raises(AssertionError):
+        program.check_log("1 start - x\n1 exit - x\n2 exit - x\n", 2)
+    with pytest.raises(AssertionError):
+        program.check_log("1 start - x\n1 exit fastmp x\n", 2)
+    program.check_log("1 start - x\n1 exit fastmp x\n2 fork fastmp x\n", 2)
+
+
+def test_a_program_that_fails_is_told(tmp_path):
+    with pytest.raises(AssertionError, match="no such luck"):
+        program.run(tmp_path, "raise SystemExit('no such luck')")
