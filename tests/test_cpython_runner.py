@@ -11,6 +11,7 @@ from datetime import date
 
 import pytest
 
+from tests.cpython import __main__ as runner
 from tests.cpython import allowed, environment, report, suites, witness
 from tests.cpython.allowed import ALLOWED, Allowed
 from tests.cpython.compare import SuiteReport
@@ -283,6 +284,17 @@ def test_what_the_build_left_out_is_borrowed_from_another(python, monkeypatch):
     assert modules_of(python, suite) == ((), "")
     made = a_report({"a": ["passed"]}, {"a": ["passed"]}, lender="3.9")
     assert "| suite (of 3.9) |" in report.row(made)
+
+
+def test_a_borrowed_module_that_cannot_be_loaded_is_left_out(python, monkeypatch, capsys):
+    python.offer("fmp_old", "import unittest\n\nclass Test(unittest.TestCase):\n    test = print")
+    python.offer("fmp_new", "raise TypeError")
+    suite = Suite("x", ("test.x",), borrows=True)
+    found = (("fmp_old", "fmp_new"), "3.14")
+    monkeypatch.setattr(runner, "modules_of", lambda python, suite: found)
+    (task,) = runner.prepare(python, [suite], "*")
+    assert task.modules == ("fmp_old",) and task.ids == ["fmp_old.Test.test"]
+    assert "fmp_new is of no use" in capsys.readouterr().out
 
 
 #

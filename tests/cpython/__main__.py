@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import shutil
 import signal
@@ -85,6 +86,8 @@ def prepare(python: environment.Interpreter, chosen: list[Suite], pattern: str) 
     found = []
     for suite in chosen:
         modules, lender = modules_of(python, suite)
+        if lender:
+            modules = tuple(filter(functools.partial(can_be_loaded, python, suite), modules))
         if not modules or lender:
             instead = f"{lender}'s is" if lender else "not"
             print(f"NOTE: {suite.name} is not part of this CPython {python.release}: {instead} run")
@@ -94,6 +97,16 @@ def prepare(python: environment.Interpreter, chosen: list[Suite], pattern: str) 
         if ids:
             found.append(Task(suite, modules, ids, lender))
     return found
+
+
+def can_be_loaded(python: environment.Interpreter, suite: Suite, module: str) -> bool:
+    """Whether a module of another Python's can be used by this one."""
+    try:
+        ids_of(python, suite, [module])
+    except NotListed:
+        print(f"NOTE: {module} is of no use to CPython {python.release}: not run")
+        return False
+    return True
 
 
 def both_sides(
