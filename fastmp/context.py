@@ -301,8 +301,15 @@ class DefaultContext(_original.DefaultContext, BaseContext):
 
     Process = Process
 
-    def __init__(self, context):
-        self._state = _original.DefaultContext(_theirs(context))
+    if hasattr(_original.DefaultContext, "_default_context"):  # found when it is first needed
+
+        def __init__(self, context=None):
+            self._state = _original.DefaultContext(_theirs(context))
+
+    else:
+
+        def __init__(self, context):
+            self._state = _original.DefaultContext(_theirs(context))
 
     @property
     def _default_context(self):
@@ -311,6 +318,10 @@ class DefaultContext(_original.DefaultContext, BaseContext):
     @_default_context.setter
     def _default_context(self, ctx):
         self._state._default_context = _theirs(ctx)
+
+    @_default_context.deleter
+    def _default_context(self):
+        del self._state._default_context
 
     @property
     def _actual_context(self):

@@ -10,6 +10,23 @@ from . import _child, _core, _std
 
 __all__ = ["Popen"]
 
+if "_fork_intent" in _std.popen_fork.Popen._launch.__code__.co_names:  # 3.14
+    from . import resource_tracker
+
+    def _fork():
+        """os.fork(), of which the resource tracker is told that the child may go on using it."""
+        intent = resource_tracker._fork_intent
+        intent.preserve_fd = True
+        try:
+            return os.fork()
+        finally:
+            intent.preserve_fd = False
+
+else:
+
+    def _fork():
+        return os.fork()
+
 
 class Popen(_core.Popen, _std.popen_fork.Popen):
     """The handle on a forked process."""
@@ -18,7 +35,7 @@ class Popen(_core.Popen, _std.popen_fork.Popen):
 
     def _launch(self, process_obj):
         _child.prepare()
-        if self._fork(os.fork) == 0:
+        if self._fork(_fork) == 0:
             _child.run(process_obj, self.sentinel)
 
     @property
