@@ -25,6 +25,8 @@ SHM = "/dev/shm"
 MAPPING = re.compile(r"^\S+ \S+ \S+ \S+ (\d+) +(/memfd:fastmp.*)$", re.MULTILINE)
 # The stdlib's heap (a classic Value or Array) keeps its arenas, which are unlinked files.
 STDLIB_ARENA = re.compile(r"/pym-\d+-\w+ \(deleted\)$")
+# libffi keeps its own file open from the first closure of ctypes on, where it maps code from it.
+LIBFFI = re.compile(r"/libffi\.so[.\d]*$")
 
 
 class Snapshot(NamedTuple):
@@ -76,8 +78,9 @@ def _fds(allowed):
             target = os.readlink(f"/proc/self/fd/{name}")
         except FileNotFoundError:
             continue  # the descriptor of this very listing
-        if int(name) not in allowed and not STDLIB_ARENA.search(target):
-            found[int(name), target] = f"fd {name} -> {target}"
+        if int(name) in allowed or STDLIB_ARENA.search(target) or LIBFFI.search(target):
+            continue
+        found[int(name), target] = f"fd {name} -> {target}"
     return found
 
 
