@@ -12,7 +12,7 @@ MINUTES ?= 5
 .PHONY: help setup build debug sanitize notick test ctest cpython models stress lint format bench docs demo clean
 
 help: ## this list
-	@echo "make <task> [PY=3.10|3.11|3.12|3.13]"
+	@echo "make <task> [PY=3.10|...|3.15]"
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 
 setup: ## the environment .venv/$(PY) with what building and testing need

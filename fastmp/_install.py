@@ -21,6 +21,8 @@ _PREFIX = (
     "_fastmp_hook.enable(sys.path.pop(0)); "
 )
 
+_THEIRS = "from multiprocessing."
+
 
 def install() -> None:
     """Make ``multiprocessing`` mean fastmp in this process and its children, from now on.
@@ -49,13 +51,14 @@ def _hook():
 def child_command(args):
     """The command line *args* of a child Python, with the substitution in front if it is in force.
 
-    Only what the stdlib writes, ``-c "from multiprocessing..."``, is changed.
+    Only what the stdlib writes is changed: ``-c "from multiprocessing..."``, which 3.14 has begin
+    with ``import sys;`` for the forkserver.
     """
     if not _std.is_replaced():
         return args
     args = list(args)
     for i, arg in enumerate(args[:-1]):
-        if arg == "-c" and args[i + 1].startswith("from multiprocessing."):
+        if arg == "-c" and args[i + 1].removeprefix("import sys; ").startswith(_THEIRS):
             args[i + 1] = _PREFIX + args[i + 1]
             break
     return args

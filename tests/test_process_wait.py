@@ -284,6 +284,21 @@ def test_a_process_that_cannot_be_pickled_leaves_nothing(ctx, start_method):
     assert fastmp.active_children() == []
 
 
+def tell_tracker(writer):
+    writer.send(os.fstat(resource_tracker.getfd()).st_ino)
+
+
+def test_a_forked_child_shares_its_parents_resource_tracker():
+    """3.14 closes the descriptor in what it does not know to be multiprocessing's own fork."""
+    resource_tracker.ensure_running()
+    inode = os.fstat(resource_tracker.getfd()).st_ino
+    reader, writer = fastmp.Pipe(False)
+    p = fastmp.get_context("fork").Process(target=tell_tracker, args=(writer,))
+    p.start()
+    assert reader.recv() == inode
+    p.join()
+
+
 @pytest.mark.parametrize("size", [10, 10**6])
 def test_a_spawned_child_that_never_reads(size):
     """The executable ends at once: start() returns, whatever there was to send, and so does join().
