@@ -106,6 +106,12 @@ def _set_path0(path):
         sys.path[0] = path
 
 
+def _set_file(module, file):
+    module.__file__ = file
+    if sys.version_info < (3, 15):
+        module.__cached__ = None
+
+
 def _run_module(module, name):
     # As python does it: find the module, set sys.argv[0], execute in the __main__ of sys.modules.
     runpy._run_module_as_main(name)
@@ -129,8 +135,7 @@ def _run_stdin(module, _):
 
         code.interact(local=module.__dict__, exitmsg="")
         return
-    module.__file__ = "<stdin>"
-    module.__cached__ = None
+    _set_file(module, "<stdin>")
     source = sys.stdin.buffer.read()
     exec(compile(source, "<stdin>", "exec", dont_inherit=True), module.__dict__)
 
@@ -147,8 +152,7 @@ def _run_path(module, path):
         return
     _set_path0(os.path.dirname(os.path.realpath(path)))
     code, loader = _read_program(file)
-    module.__file__ = file
-    module.__cached__ = None
+    _set_file(module, file)
     module.__loader__ = loader("__main__", file)
     exec(code, module.__dict__)
 

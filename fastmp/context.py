@@ -301,15 +301,8 @@ class DefaultContext(_original.DefaultContext, BaseContext):
 
     Process = Process
 
-    if hasattr(_original.DefaultContext, "_default_context"):  # found when it is first needed
-
-        def __init__(self, context=None):
-            self._state = _original.DefaultContext(_theirs(context))
-
-    else:
-
-        def __init__(self, context):
-            self._state = _original.DefaultContext(_theirs(context))
+    def __init__(self, context=None):
+        self._state = _original.DefaultContext(_theirs(context))
 
     @property
     def _default_context(self):

@@ -60,7 +60,11 @@ class _Block(_core.Block):
 
 
 def _new_value(type_):
-    return rebuild_ctype(type_, _Block(ctypes.sizeof(type_)), None)
+    try:
+        size = ctypes.sizeof(type_)
+    except TypeError:
+        return _original._new_value(type_)  # raises it, in the words of this Python
+    return rebuild_ctype(type_, _Block(size), None)
 
 
 #
