@@ -5,7 +5,8 @@ Switches, each an environment variable set to 1:
 * ``FASTMP_DEBUG``: ``-O0 -g`` and the consistency checks (``FMP_DEBUG``);
 * ``FASTMP_SANITIZE``: AddressSanitizer and UBSan on top of the debug build;
 * ``FASTMP_NO_TICK``: sleeps have no ticks, so that a lost wake-up shows as a hang (tests);
-* ``FASTMP_WERROR``: warnings are errors (CI).
+* ``FASTMP_WERROR``: warnings are errors (CI);
+* ``FASTMP_GIL_NOT_USED``: a free-threaded Python need not switch the GIL on. Never run so far.
 
 ``CC=clang`` chooses the compiler. Files are compiled on all cores, and only those that changed:
 an object is kept when its command line is the same and nothing it includes is newer.
@@ -49,6 +50,8 @@ def compile_options():
         sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
         compile_args += [*sanitizers, "-fno-omit-frame-pointer"]
         link_args += sanitizers
+    if switch("FASTMP_GIL_NOT_USED"):
+        macros.append(("FMP_GIL_NOT_USED", "1"))
     if switch("FASTMP_WERROR"):
         compile_args.append("-Werror")
     return macros, compile_args, link_args

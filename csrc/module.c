@@ -81,7 +81,8 @@ core_exec(PyObject *module)
     struct fmp_state *state = fmp_state_of(module);
     state->queue_empty = import_name("queue", "Empty");
     state->queue_full = import_name("queue", "Full");
-    if (state->queue_empty == NULL || state->queue_full == NULL
+    state->pool_gate = PyObject_CallNoArgs((PyObject *)&PyBaseObject_Type);
+    if (state->queue_empty == NULL || state->queue_full == NULL || state->pool_gate == NULL
         || fmp_codec_init(&state->codec, module) < 0) {
         return -1;
     }
@@ -99,6 +100,7 @@ core_traverse(PyObject *module, visitproc visit, void *arg)
     struct fmp_state *state = fmp_state_of(module);
     Py_VISIT(state->queue_empty);
     Py_VISIT(state->queue_full);
+    Py_VISIT(state->pool_gate);
     Py_VISIT(state->connection);
     Py_VISIT(state->array_iterator);
     Py_VISIT(state->pool_board);
@@ -113,6 +115,7 @@ core_clear(PyObject *module)
     struct fmp_state *state = fmp_state_of(module);
     Py_CLEAR(state->queue_empty);
     Py_CLEAR(state->queue_full);
+    Py_CLEAR(state->pool_gate);
     Py_CLEAR(state->connection);
     Py_CLEAR(state->array_iterator);
     Py_CLEAR(state->pool_board);
@@ -122,8 +125,19 @@ core_clear(PyObject *module)
     return 0;
 }
 
+/* What guards this process's part of each object without a GIL has been compiled, never run
+ * (docs/compatibility.md): by default a free-threaded Python is to switch the GIL on. */
+#ifdef FMP_GIL_NOT_USED
+#define FMP_GIL Py_MOD_GIL_NOT_USED
+#else
+#define FMP_GIL Py_MOD_GIL_USED
+#endif
+
 static PyModuleDef_Slot core_slots[] = {
     {Py_mod_exec, core_exec},
+#ifdef Py_mod_gil
+    {Py_mod_gil, FMP_GIL},
+#endif
     {0, NULL},
 };
 

@@ -15,6 +15,7 @@ struct fmp_state {
     struct fmp_codec codec;
     PyObject *queue_empty; /* queue.Empty */
     PyObject *queue_full;  /* queue.Full */
+    PyObject *pool_gate;   /* objects/pool.h */
     PyTypeObject *connection;
     PyTypeObject *array_iterator;
     PyTypeObject *pool_board;

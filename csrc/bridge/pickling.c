@@ -12,6 +12,7 @@
 
 #include "base/layout.h"
 #include "base/status.h"
+#include "bridge/critical.h"
 #include "bridge/errors.h"
 #include "bridge/memory_object.h"
 
@@ -66,6 +67,7 @@ fmp_codec_clear(struct fmp_codec *codec)
 static int
 load_reducers(struct fmp_codec *codec)
 {
+    FMP_CRITICAL(codec->bytes_io);
     if (codec->table != NULL) {
         return 0;
     }

@@ -29,22 +29,24 @@ spin(const struct fmp_waiter *waiter, struct fmp_wait *w)
     if (s == NULL || w->word == NULL || fmp_cpus_available() < 2) {
         return FMP_AGAIN;
     }
-    if (s->level == 0) {
-        s->level = SPIN_ROUNDS / 2;
-    }
-    int rounds = s->level;
-    if (s->level == 1) {
+    int level = s->level != 0 ? s->level : SPIN_ROUNDS / 2;
+    int rounds = level;
+    if (level == 1) {
         if (++s->missed < PROBE_EVERY) {
             return FMP_AGAIN;
         }
         rounds = SPIN_ROUNDS;
     }
-    s->missed = 0;
+    if (s->missed != 0) {
+        s->missed = 0;
+    }
     for (int i = 0; i < rounds * SPIN_PAUSES; i++) {
         if (fmp_wait_changed(w)) {
             int rc = waiter->try_once(waiter->arg, w);
             if (rc != FMP_AGAIN) {
-                s->level = SPIN_ROUNDS;
+                if (s->level != SPIN_ROUNDS) {
+                    s->level = SPIN_ROUNDS;
+                }
                 return rc;
             }
             if (w->word == NULL) { /* a busy lock, or much to copy: nothing to watch */
@@ -53,7 +55,7 @@ spin(const struct fmp_waiter *waiter, struct fmp_wait *w)
         }
         fmp_pause();
     }
-    s->level = s->level > 1 ? s->level / 2 : 1;
+    s->level = (uint16_t)(level > 1 ? level / 2 : 1);
     return FMP_AGAIN;
 }
 

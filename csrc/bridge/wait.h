@@ -14,10 +14,11 @@ typedef int (*fmp_try_fn)(void *arg, struct fmp_wait *w);
  * parent). FMP_AGAIN: go on waiting; anything else ends the wait with that code. */
 typedef int (*fmp_tick_fn)(void *arg);
 
-/* How long spinning has paid off lately; one per object, starts as zero. Not shared. */
+/* How long spinning has paid off lately; one per object, starts as zero. Not shared. Threads may
+ * spin on it at once: a mere hint. */
 struct fmp_spin {
-    uint16_t level;  /* 0: not tried yet */
-    uint16_t missed; /* waits since the last probe that did not spin */
+    _Atomic uint16_t level;  /* 0: not tried yet */
+    _Atomic uint16_t missed; /* waits since the last probe that did not spin */
 };
 
 struct fmp_waiter {

@@ -1,5 +1,6 @@
 /* items.c - runs of plain items; see items.h. Owns nothing. */
 #include "objects/items.h"
+#include "bridge/critical.h"
 
 PyObject *
 fmp_items_list(const struct fmp_items *items, const struct fmp_range *range)
@@ -20,6 +21,7 @@ Py_ssize_t
 fmp_items_store(const struct fmp_items *items, const struct fmp_range *range, Py_ssize_t done,
                 PyObject *sequence)
 {
+    FMP_CRITICAL(sequence);
     const struct fmp_typecode *type = items->type;
     Py_ssize_t n = PySequence_Fast_GET_SIZE(sequence);
     PyObject **values = PySequence_Fast_ITEMS(sequence);

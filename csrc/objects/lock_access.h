@@ -3,8 +3,8 @@
  * For the objects that a lock guards (Value, Array). Who writes each field: py_lock.c.
  *
  * A *brief* hold spans a few C statements that keep the GIL, run no Python and allocate nothing.
- * No other thread of this process can look meanwhile, so owner and count stay unwritten and the
- * hold is two atomics. It is scoped: if the process is killed inside, the next waiter takes over.
+ * No other thread of this process can look meanwhile (without a GIL it sees that the lock is held,
+ * by nobody it knows, and waits), so owner and count stay unwritten and the hold is two atomics. It is scoped: if the process is killed inside, the next waiter takes over.
  */
 #ifndef FMP_OBJECTS_LOCK_ACCESS_H
 #define FMP_OBJECTS_LOCK_ACCESS_H
@@ -13,6 +13,7 @@
 #include <stdbool.h>
 
 #include "arena/slab.h"
+#include "bridge/critical.h"
 #include "bridge/wait.h"
 #include "platform/process.h"
 #include "sync/userlock.h"
@@ -58,6 +59,7 @@ fmp_lock_brief_begin(struct fmp_lock_object *l, uint64_t *tag)
     if (!fmp_userlock_held(l->shm) && atomic_compare_exchange_strong(&l->shm->word, &free, *tag)) {
         return FMP_BRIEF_TAKEN;
     }
+    FMP_CRITICAL(l);
     return l->recursive && fmp_lock_owned_by(l, fmp_thread_self()) ? FMP_BRIEF_NESTED
                                                                    : FMP_BRIEF_BUSY;
 }

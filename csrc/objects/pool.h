@@ -1,7 +1,8 @@
 /* pool.h - the objects of a pool in its parent: the board, and a job for each call of a method.
  *
  * Everything here is process-local and touched with the GIL held, but for the words of type
- * fmp_a32, which sleeping threads look at without it. A child of a fork inherits the objects and
+ * fmp_a32, which sleeping threads look at without it. Without a GIL, pool_gate of the module's state
+ * stands for it: one for all boards and jobs, since a job outlives what ties it to its board. A child of a fork inherits the objects and
  * may not use them: `generation` tells.
  *
  * Nobody collects results in the background. A thread that waits for something takes the role of
@@ -136,6 +137,7 @@ struct fmp_feed {
 
 typedef struct {
     PyObject_HEAD
+    struct fmp_state *state;
     FmpBoard *board; /* NULL when it is finished, as are pool, callbacks and function */
     PyObject *pool;
     PyObject *callback;

@@ -5,6 +5,7 @@
  * inside leaves a first part written, and a lock that the next waiter recovers. What needs a
  * conversion or ends in an error is left to the ctypes object, under the same lock.
  */
+#include "bridge/critical.h"
 #include "module.h"
 #include "objects/synced.h"
 
@@ -173,6 +174,7 @@ array_iter(struct fmp_synced *self)
 static PyObject *
 iterator_next(IteratorObject *it)
 {
+    FMP_CRITICAL(it);
     if (it->array == NULL) {
         return NULL;
     }
@@ -190,6 +192,7 @@ iterator_next(IteratorObject *it)
 static PyObject *
 iterator_length_hint(IteratorObject *it, PyObject *Py_UNUSED(ignored))
 {
+    FMP_CRITICAL(it);
     return PyLong_FromSsize_t(it->array != NULL ? it->array->items.length - it->next : 0);
 }
 

@@ -11,6 +11,7 @@
 
 #include "base/status.h"
 #include "bridge/args.h"
+#include "bridge/critical.h"
 #include "bridge/errors.h"
 #include "bridge/wait.h"
 #include "module.h"
@@ -232,6 +233,7 @@ deadline_of(BarrierObject *self, PyObject *timeout, int64_t *deadline)
 static PyObject *
 barrier_wait(BarrierObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
 {
+    FMP_CRITICAL(self);
     static const char *const names[] = {"timeout"};
     PyObject *timeout = NULL;
     int64_t deadline;
@@ -277,30 +279,35 @@ call_insistently(BarrierObject *self, fmp_try_fn call, const char *what)
 static PyObject *
 barrier_reset(BarrierObject *self, PyObject *Py_UNUSED(ignored))
 {
+    FMP_CRITICAL(self);
     return call_insistently(self, try_reset, "reset a barrier");
 }
 
 static PyObject *
 barrier_abort(BarrierObject *self, PyObject *Py_UNUSED(ignored))
 {
+    FMP_CRITICAL(self);
     return call_insistently(self, try_abort, "abort a barrier");
 }
 
 static PyObject *
 barrier_get_parties(BarrierObject *self, void *Py_UNUSED(closure))
 {
+    FMP_CRITICAL(self);
     return is_ready(self) ? PyLong_FromUnsignedLong(self->barrier.shm->parties) : NULL;
 }
 
 static PyObject *
 barrier_get_waiting(BarrierObject *self, void *Py_UNUSED(closure))
 {
+    FMP_CRITICAL(self);
     return is_ready(self) ? PyLong_FromUnsignedLong(atomic_load(&self->barrier.shm->count)) : NULL;
 }
 
 static PyObject *
 barrier_get_broken(BarrierObject *self, void *Py_UNUSED(closure))
 {
+    FMP_CRITICAL(self);
     if (!is_ready(self)) {
         return NULL;
     }
@@ -310,6 +317,7 @@ barrier_get_broken(BarrierObject *self, void *Py_UNUSED(closure))
 static PyObject *
 barrier_get_state(BarrierObject *self, void *Py_UNUSED(closure))
 {
+    FMP_CRITICAL(self);
     return is_ready(self) ? PyLong_FromLong(atomic_load(&self->barrier.shm->state)) : NULL;
 }
 
@@ -325,6 +333,7 @@ use_slot(BarrierObject *self, struct fmp_slot slot, struct fmp_barrier barrier)
 static PyObject *
 barrier_create(BarrierObject *self, PyObject *arg)
 {
+    FMP_CRITICAL(self);
     PyObject *number = PyNumber_Index(arg);
     int overflow = 0;
     long long parties = number != NULL ? PyLong_AsLongLongAndOverflow(number, &overflow) : -1;
@@ -356,12 +365,14 @@ barrier_create(BarrierObject *self, PyObject *arg)
 static PyObject *
 barrier_share(BarrierObject *self, PyObject *Py_UNUSED(ignored))
 {
+    FMP_CRITICAL(self);
     return is_ready(self) ? fmp_slot_as_tuple(&self->slot) : NULL;
 }
 
 static PyObject *
 barrier_attach(BarrierObject *self, PyObject *where)
 {
+    FMP_CRITICAL(self);
     struct fmp_slot slot;
     if (fmp_slot_from_tuple(where, sizeof(struct fmp_barrier_shm), &slot) < 0) {
         return NULL;

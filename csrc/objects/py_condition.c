@@ -13,6 +13,7 @@
 
 #include "base/status.h"
 #include "bridge/args.h"
+#include "bridge/critical.h"
 #include "bridge/errors.h"
 #include "bridge/wait.h"
 #include "module.h"
@@ -232,6 +233,7 @@ wait_until(ConditionObject *self, int64_t deadline)
 static PyObject *
 condition_wait(ConditionObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
 {
+    FMP_CRITICAL(self);
     static const char *const names[] = {"timeout"};
     PyObject *timeout = NULL;
     int64_t deadline;
@@ -259,6 +261,7 @@ parse_count(PyObject *n, uint64_t *count)
 static PyObject *
 condition_notify(ConditionObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
 {
+    FMP_CRITICAL(self);
     static const char *const names[] = {"n"};
     PyObject *n = NULL;
     uint64_t count = 1;
@@ -273,6 +276,7 @@ condition_notify(ConditionObject *self, PyObject *const *args, Py_ssize_t n_args
 static PyObject *
 condition_waiting(ConditionObject *self, PyObject *Py_UNUSED(ignored))
 {
+    FMP_CRITICAL(self);
     return is_ready(self) ? PyLong_FromUnsignedLong(fmp_condition_waiting(self->shm)) : NULL;
 }
 
@@ -281,6 +285,7 @@ condition_waiting(ConditionObject *self, PyObject *Py_UNUSED(ignored))
 static PyObject *
 condition_get_lock(ConditionObject *self, void *Py_UNUSED(closure))
 {
+    FMP_CRITICAL(self);
     if (self->lock == NULL) {
         PyErr_SetString(PyExc_AttributeError, "_lock");
         return NULL;
@@ -291,6 +296,7 @@ condition_get_lock(ConditionObject *self, void *Py_UNUSED(closure))
 static int
 condition_set_lock(ConditionObject *self, PyObject *lock, void *Py_UNUSED(closure))
 {
+    FMP_CRITICAL(self);
     PyObject *native = NULL;
     if (lock != NULL) {
         native = PyObject_GetAttrString(lock, "_semlock");
@@ -319,6 +325,7 @@ use_slot(ConditionObject *self, struct fmp_slot slot)
 static PyObject *
 condition_create(ConditionObject *self, PyObject *Py_UNUSED(ignored))
 {
+    FMP_CRITICAL(self);
     struct fmp_slot slot;
     int rc = fmp_slot_alloc(sizeof(struct fmp_condition_shm), &slot);
     if (rc != FMP_OK) {
@@ -331,12 +338,14 @@ condition_create(ConditionObject *self, PyObject *Py_UNUSED(ignored))
 static PyObject *
 condition_share(ConditionObject *self, PyObject *Py_UNUSED(ignored))
 {
+    FMP_CRITICAL(self);
     return is_ready(self) ? fmp_slot_as_tuple(&self->slot) : NULL;
 }
 
 static PyObject *
 condition_attach(ConditionObject *self, PyObject *where)
 {
+    FMP_CRITICAL(self);
     struct fmp_slot slot;
     if (fmp_slot_from_tuple(where, sizeof(struct fmp_condition_shm), &slot) < 0) {
         return NULL;

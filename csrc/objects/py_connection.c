@@ -13,6 +13,7 @@
 #include "base/status.h"
 #include "bridge/args.h"
 #include "bridge/codec.h"
+#include "bridge/critical.h"
 #include "bridge/errors.h"
 #include "platform/clock.h"
 #include "platform/fd.h"
@@ -130,6 +131,7 @@ send_pickle(FmpConnection *self, PyObject *object)
 static PyObject *
 connection_send(FmpConnection *self, PyObject *object)
 {
+    FMP_CRITICAL(self);
     if (fmp_connection_check_writable(self) < 0) {
         return NULL;
     }
@@ -168,6 +170,7 @@ unpickle(FmpConnection *self, PyObject *bytes)
 static PyObject *
 connection_recv(FmpConnection *self, PyObject *Py_UNUSED(ignored))
 {
+    FMP_CRITICAL(self);
     if (fmp_connection_check_readable(self) < 0 || fmp_connection_await(self) < 0) {
         return NULL;
     }
@@ -192,6 +195,7 @@ connection_recv(FmpConnection *self, PyObject *Py_UNUSED(ignored))
 static PyObject *
 connection_poll(FmpConnection *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
 {
+    FMP_CRITICAL(self);
     static const char *const names[] = {"timeout"};
     PyObject *timeout = NULL;
     int64_t deadline = 0;
@@ -213,6 +217,7 @@ connection_poll(FmpConnection *self, PyObject *const *args, Py_ssize_t n_args, P
 static PyObject *
 connection_fileno(FmpConnection *self, PyObject *Py_UNUSED(ignored))
 {
+    FMP_CRITICAL(self);
     if (check_open(self) < 0) {
         return NULL;
     }
@@ -223,6 +228,7 @@ connection_fileno(FmpConnection *self, PyObject *Py_UNUSED(ignored))
 static PyObject *
 connection_close(FmpConnection *self, PyObject *Py_UNUSED(ignored))
 {
+    FMP_CRITICAL(self);
     fmp_connection_close(self);
     Py_RETURN_NONE;
 }
@@ -230,6 +236,7 @@ connection_close(FmpConnection *self, PyObject *Py_UNUSED(ignored))
 static PyObject *
 get_handle(FmpConnection *self, void *Py_UNUSED(closure))
 {
+    FMP_CRITICAL(self);
     if (!self->open) {
         Py_RETURN_NONE;
     }
@@ -241,6 +248,7 @@ get_handle(FmpConnection *self, void *Py_UNUSED(closure))
 static int
 set_handle(FmpConnection *self, PyObject *value, void *Py_UNUSED(closure))
 {
+    FMP_CRITICAL(self);
     if (value != Py_None) {
         PyErr_SetString(PyExc_AttributeError, "_handle can only be set to None");
         return -1;
@@ -252,18 +260,21 @@ set_handle(FmpConnection *self, PyObject *value, void *Py_UNUSED(closure))
 static PyObject *
 get_closed(FmpConnection *self, void *Py_UNUSED(closure))
 {
+    FMP_CRITICAL(self);
     return PyBool_FromLong(!self->open);
 }
 
 static PyObject *
 get_flag(FmpConnection *self, void *which)
 {
+    FMP_CRITICAL(self);
     return PyBool_FromLong(*(bool *)((char *)self + (size_t)which));
 }
 
 static int
 set_flag(FmpConnection *self, PyObject *value, void *which)
 {
+    FMP_CRITICAL(self);
     int yes = value != NULL ? PyObject_IsTrue(value) : 0;
     if (yes >= 0) {
         *(bool *)((char *)self + (size_t)which) = yes;
@@ -304,6 +315,7 @@ set_open(FmpConnection *self, bool readable, bool writable)
 static int
 connection_init(FmpConnection *self, PyObject *args, PyObject *kwargs)
 {
+    FMP_CRITICAL(self);
     static const char *const names[] = {"handle", "readable", "writable", NULL};
     PyObject *handle;
     int readable = 1, writable = 1;
@@ -366,6 +378,7 @@ connection_pair(PyTypeObject *type, PyObject *duplex)
 static PyObject *
 connection_share(FmpConnection *self, PyObject *Py_UNUSED(ignored))
 {
+    FMP_CRITICAL(self);
     if (check_open(self) < 0) {
         return NULL;
     }

@@ -8,6 +8,7 @@
 
 #include "base/status.h"
 #include "bridge/args.h"
+#include "bridge/critical.h"
 #include "objects/connection_object.h"
 
 /* --- sending --------------------------------------------------------------------------------- */
@@ -100,6 +101,7 @@ PyObject *
 fmp_connection_send_bytes(FmpConnection *self, PyObject *const *args, Py_ssize_t n_args,
                           PyObject *kwnames)
 {
+    FMP_CRITICAL(self);
     static const char *const names[] = {"buf", "offset", "size"};
     PyObject *given[3] = {NULL, NULL, NULL};
     Py_buffer view;
@@ -238,6 +240,7 @@ PyObject *
 fmp_connection_recv_bytes(FmpConnection *self, PyObject *const *args, Py_ssize_t n_args,
                           PyObject *kwnames)
 {
+    FMP_CRITICAL(self);
     static const char *const names[] = {"maxlength"};
     PyObject *maxlength = NULL;
     uint64_t longest;
@@ -311,6 +314,7 @@ PyObject *
 fmp_connection_recv_bytes_into(FmpConnection *self, PyObject *const *args, Py_ssize_t n_args,
                                PyObject *kwnames)
 {
+    FMP_CRITICAL(self);
     static const char *const names[] = {"buf", "offset"};
     PyObject *given[2] = {NULL, NULL};
     uint8_t stack[FMP_CONNECTION_STACK];

@@ -7,6 +7,7 @@
  * which works with recv_bytes(), is not over yet. Owns FmpConnection.upgrade, role and sent.
  */
 #include "base/status.h"
+#include "bridge/critical.h"
 #include "objects/connection_object.h"
 #include "platform/clock.h"
 #include "platform/fd.h"
@@ -27,12 +28,14 @@ take_role(FmpConnection *self, enum fmp_upgrade_role role)
 PyObject *
 fmp_connection_offer_rings(FmpConnection *self, PyObject *Py_UNUSED(ignored))
 {
+    FMP_CRITICAL(self);
     return take_role(self, FMP_MAY_OFFER);
 }
 
 PyObject *
 fmp_connection_accept_rings(FmpConnection *self, PyObject *Py_UNUSED(ignored))
 {
+    FMP_CRITICAL(self);
     return take_role(self, FMP_MAY_ACCEPT);
 }
 

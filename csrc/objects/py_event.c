@@ -8,6 +8,7 @@
 
 #include "base/status.h"
 #include "bridge/args.h"
+#include "bridge/critical.h"
 #include "bridge/errors.h"
 #include "bridge/wait.h"
 #include "module.h"
@@ -35,12 +36,14 @@ is_ready(EventObject *self)
 static PyObject *
 event_is_set(EventObject *self, PyObject *Py_UNUSED(ignored))
 {
+    FMP_CRITICAL(self);
     return is_ready(self) ? PyBool_FromLong(fmp_event_is_set(self->shm)) : NULL;
 }
 
 static PyObject *
 event_set(EventObject *self, PyObject *Py_UNUSED(ignored))
 {
+    FMP_CRITICAL(self);
     if (!is_ready(self)) {
         return NULL;
     }
@@ -51,6 +54,7 @@ event_set(EventObject *self, PyObject *Py_UNUSED(ignored))
 static PyObject *
 event_clear(EventObject *self, PyObject *Py_UNUSED(ignored))
 {
+    FMP_CRITICAL(self);
     if (!is_ready(self)) {
         return NULL;
     }
@@ -73,6 +77,7 @@ try_wait(void *arg, struct fmp_wait *w)
 static PyObject *
 event_wait(EventObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
 {
+    FMP_CRITICAL(self);
     static const char *const names[] = {"timeout"};
     PyObject *timeout = NULL;
     int64_t deadline;
@@ -108,6 +113,7 @@ use_slot(EventObject *self, struct fmp_slot slot)
 static PyObject *
 event_create(EventObject *self, PyObject *Py_UNUSED(ignored))
 {
+    FMP_CRITICAL(self);
     struct fmp_slot slot;
     int rc = fmp_slot_alloc(sizeof(struct fmp_event_shm), &slot);
     if (rc != FMP_OK) {
@@ -120,12 +126,14 @@ event_create(EventObject *self, PyObject *Py_UNUSED(ignored))
 static PyObject *
 event_share(EventObject *self, PyObject *Py_UNUSED(ignored))
 {
+    FMP_CRITICAL(self);
     return is_ready(self) ? fmp_slot_as_tuple(&self->slot) : NULL;
 }
 
 static PyObject *
 event_attach(EventObject *self, PyObject *where)
 {
+    FMP_CRITICAL(self);
     struct fmp_slot slot;
     if (fmp_slot_from_tuple(where, sizeof(struct fmp_event_shm), &slot) < 0) {
         return NULL;

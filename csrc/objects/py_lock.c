@@ -11,6 +11,7 @@
 
 #include "base/status.h"
 #include "bridge/args.h"
+#include "bridge/critical.h"
 #include "bridge/wait.h"
 #include "module.h"
 #include "objects/lock_access.h"
@@ -92,6 +93,7 @@ warn_of_the_dead(LockObject *self, uint32_t pid)
 static inline int
 acquire(LockObject *self, int64_t deadline, bool scoped)
 {
+    FMP_CRITICAL(self);
     unsigned long thread = fmp_thread_self();
     if (self->recursive && fmp_lock_owned_by(self, thread)) {
         self->count++;
@@ -167,6 +169,7 @@ release_wholly(LockObject *self)
 static inline int
 release(LockObject *self)
 {
+    FMP_CRITICAL(self);
     if (self->recursive) {
         if (!fmp_lock_owned_by(self, fmp_thread_self())) {
             PyErr_SetString(PyExc_AssertionError,
@@ -210,6 +213,7 @@ fmp_lock_leave(struct fmp_lock_object *lock)
 bool
 fmp_lock_is_mine(PyObject *lock)
 {
+    FMP_CRITICAL(lock);
     /* A Lock may have been released, and acquired again, by others: the word knows. */
     LockObject *self = (LockObject *)lock;
     return fmp_lock_owned_by(self, fmp_thread_self())
@@ -219,6 +223,7 @@ fmp_lock_is_mine(PyObject *lock)
 int
 fmp_lock_put_down(PyObject *lock, struct fmp_lock_hold *hold)
 {
+    FMP_CRITICAL(lock);
     LockObject *self = (LockObject *)lock;
     hold->count = self->count;
     hold->scoped = (atomic_load(&self->shm->word) & FMP_USERLOCK_SCOPED) != 0;
@@ -228,6 +233,7 @@ fmp_lock_put_down(PyObject *lock, struct fmp_lock_hold *hold)
 bool
 fmp_lock_take_up(PyObject *lock, const struct fmp_lock_hold *hold, struct fmp_deferred *d)
 {
+    FMP_CRITICAL(lock);
     LockObject *self = (LockObject *)lock;
     struct acquiring a = {.lock = self, .tag = fmp_userlock_tag(hold->scoped)};
     struct fmp_wait w;
@@ -265,6 +271,7 @@ lock_is_mine(LockObject *self, PyObject *Py_UNUSED(ignored))
 static PyObject *
 lock_count(LockObject *self, PyObject *Py_UNUSED(ignored))
 {
+    FMP_CRITICAL(self);
     return PyLong_FromLong(fmp_lock_count(self));
 }
 
@@ -277,6 +284,7 @@ lock_get_value(LockObject *self, PyObject *Py_UNUSED(ignored))
 static PyObject *
 lock_after_fork(LockObject *self, PyObject *Py_UNUSED(ignored))
 {
+    FMP_CRITICAL(self);
     self->count = 0;
     Py_RETURN_NONE;
 }
@@ -350,6 +358,7 @@ lock_share(LockObject *self, PyObject *Py_UNUSED(ignored))
 static PyObject *
 lock_attach(LockObject *self, PyObject *args)
 {
+    FMP_CRITICAL(self);
     struct fmp_slot slot;
     if (fmp_slot_from_tuple(args, sizeof(struct fmp_userlock_shm), &slot) < 0) {
         return NULL;

@@ -8,6 +8,7 @@
 #include <structmember.h>
 
 #include "base/status.h"
+#include "bridge/critical.h"
 #include "bridge/errors.h"
 #include "platform/clock.h"
 
@@ -187,6 +188,7 @@ class_argument(PyObject *object, PyTypeObject **type)
 static PyObject *
 board_call(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args)
 {
+    FMP_CRITICAL(self->state->pool_gate);
     struct fmp_job_plan plan = {0};
     if (check_args("call", n_args, 7) < 0 || class_argument(args[0], &plan.type) < 0) {
         return NULL;
@@ -200,6 +202,7 @@ board_call(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args)
 static PyObject *
 board_apply(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args)
 {
+    FMP_CRITICAL(self->state->pool_gate);
     if (check_args("apply", n_args, 4) < 0) {
         return NULL;
     }
@@ -237,6 +240,7 @@ start_job(FmpBoard *self, FmpJob *job, PyObject *function, PyObject *iterable, b
 static PyObject *
 board_start(FmpBoard *self, PyObject *args)
 {
+    FMP_CRITICAL(self->state->pool_gate);
     struct fmp_job_plan plan = {0};
     PyObject *function, *iterable;
     int kind, star;
@@ -262,6 +266,7 @@ board_start(FmpBoard *self, PyObject *args)
 static PyObject *
 board_feed(FmpBoard *self, PyObject *object)
 {
+    FMP_CRITICAL(self->state->pool_gate);
     FmpJob *job = job_argument(self, object);
     if (job == NULL) {
         return NULL;
@@ -285,6 +290,7 @@ has_duty(const FmpBoard *b, const FmpJob *Py_UNUSED(job))
 static PyObject *
 board_serve(FmpBoard *self, PyObject *Py_UNUSED(ignored))
 {
+    FMP_CRITICAL(self->state->pool_gate);
     struct fmp_pool_waiter me = {.ready = has_duty};
     if (fmp_pool_check_owner(self) < 0 || fmp_pool_wait(self, &me, FMP_NEVER) == FMP_PYERR) {
         return NULL;
@@ -305,6 +311,7 @@ is_drained(const FmpBoard *b, const FmpJob *Py_UNUSED(job))
 static PyObject *
 board_wait_drained(FmpBoard *self, PyObject *Py_UNUSED(ignored))
 {
+    FMP_CRITICAL(self->state->pool_gate);
     struct fmp_pool_waiter me = {.ready = is_drained};
     if (fmp_pool_check_owner(self) < 0 || fmp_pool_wait(self, &me, FMP_NEVER) == FMP_PYERR) {
         return NULL;
@@ -351,6 +358,7 @@ cut_feeds(FmpBoard *self)
 static PyObject *
 board_close(FmpBoard *self, PyObject *Py_UNUSED(ignored))
 {
+    FMP_CRITICAL(self->state->pool_gate);
     if (fmp_pool_check_owner(self) < 0 || cut_feeds(self) < 0) {
         return NULL;
     }
@@ -363,6 +371,7 @@ board_close(FmpBoard *self, PyObject *Py_UNUSED(ignored))
 static PyObject *
 board_stop(FmpBoard *self, PyObject *Py_UNUSED(ignored))
 {
+    FMP_CRITICAL(self->state->pool_gate);
     atomic_store(&self->stopped, 1);
     fmp_taskboard_stop(&self->board);
     for (struct fmp_pool_waiter *w = self->waiters; w != NULL; w = w->next) {
@@ -375,6 +384,7 @@ board_stop(FmpBoard *self, PyObject *Py_UNUSED(ignored))
 static PyObject *
 board_drain(FmpBoard *self, PyObject *Py_UNUSED(ignored))
 {
+    FMP_CRITICAL(self->state->pool_gate);
     if (fmp_pool_drain(self) < 0) {
         return NULL;
     }
@@ -384,6 +394,7 @@ board_drain(FmpBoard *self, PyObject *Py_UNUSED(ignored))
 static PyObject *
 board_end(FmpBoard *self, PyObject *error)
 {
+    FMP_CRITICAL(self->state->pool_gate);
     if (!PyExceptionInstance_Check(error)) {
         PyErr_SetString(PyExc_TypeError, "expected an exception");
         return NULL;
@@ -406,6 +417,7 @@ board_end(FmpBoard *self, PyObject *error)
 static PyObject *
 board_fail(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args)
 {
+    FMP_CRITICAL(self->state->pool_gate);
     FmpJob *job = check_args("fail", n_args, 3) < 0 ? NULL : job_argument(self, args[0]);
     if (job == NULL) {
         return NULL;
@@ -434,6 +446,7 @@ board_get_stopped(FmpBoard *self, void *Py_UNUSED(closure))
 static PyObject *
 board_get_idle(FmpBoard *self, void *Py_UNUSED(closure))
 {
+    FMP_CRITICAL(self->state->pool_gate);
     return PyBool_FromLong(!self->keep_serving && fmp_pool_idle(self)
                            && PyList_GET_SIZE(self->finished) == 0);
 }
@@ -490,6 +503,7 @@ static PyMethodDef board_methods[] = {
 static PyObject *
 board_get_cache(FmpBoard *self, void *Py_UNUSED(closure))
 {
+    FMP_CRITICAL(self->state->pool_gate);
     if (self->generation == fmp_fork_generation() && fmp_pool_pump(self) < 0) {
         return NULL;
     }

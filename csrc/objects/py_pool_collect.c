@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "bridge/critical.h"
 #include "bridge/errors.h"
 #include "platform/clock.h"
 
@@ -145,13 +146,13 @@ static FmpJob *
 find_job(FmpBoard *b, uint32_t number)
 {
     PyObject *key = PyLong_FromUnsignedLong(number);
-    PyObject *job = key != NULL ? PyDict_GetItemWithError(b->cache, key) : NULL;
+    PyObject *job = key != NULL ? fmp_dict_get(b->cache, key) : NULL;
     Py_XDECREF(key);
     if (job == NULL || !fmp_pool_job_check(b->state, job)) {
         PyErr_Clear();
-        return NULL;
+        Py_CLEAR(job);
     }
-    return (FmpJob *)Py_NewRef(job);
+    return (FmpJob *)job;
 }
 
 struct record {

@@ -11,6 +11,7 @@
 
 #include "base/status.h"
 #include "bridge/args.h"
+#include "bridge/critical.h"
 #include "bridge/errors.h"
 #include "platform/clock.h"
 
@@ -76,6 +77,7 @@ fmp_job_create(FmpBoard *b, const struct fmp_job_plan *plan)
     if (self == NULL) {
         return NULL;
     }
+    self->state = b->state;
     self->kind = (uint8_t)plan->kind;
     self->success = true;
     self->chunksize = plan->chunksize > 0 ? plan->chunksize : 1;
@@ -212,6 +214,7 @@ timeout_argument(const char *function, PyObject *const *args, Py_ssize_t n_args,
 static PyObject *
 job_wait(FmpJob *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
 {
+    FMP_CRITICAL(self->state->pool_gate);
     int64_t deadline;
     if (timeout_argument("wait", args, n_args, kwnames, &deadline) < 0
         || wait_for_job(self, is_finished, deadline) == FMP_PYERR) {
@@ -237,6 +240,7 @@ fmp_job_get(FmpJob *self, int64_t deadline)
 static PyObject *
 job_get(FmpJob *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
 {
+    FMP_CRITICAL(self->state->pool_gate);
     int64_t deadline;
     if (timeout_argument("get", args, n_args, kwnames, &deadline) < 0) {
         return NULL;
@@ -262,6 +266,7 @@ look(FmpJob *self)
 static PyObject *
 job_ready(FmpJob *self, PyObject *Py_UNUSED(ignored))
 {
+    FMP_CRITICAL(self->state->pool_gate);
     int finished = look(self);
     return finished < 0 ? NULL : PyBool_FromLong(finished);
 }
@@ -269,6 +274,7 @@ job_ready(FmpJob *self, PyObject *Py_UNUSED(ignored))
 static PyObject *
 job_successful(FmpJob *self, PyObject *Py_UNUSED(ignored))
 {
+    FMP_CRITICAL(self->state->pool_gate);
     int finished = look(self);
     if (finished == 0) {
         PyErr_Format(PyExc_ValueError, "%R not ready", self);
@@ -317,6 +323,7 @@ next_item(FmpJob *self, int64_t deadline)
 static PyObject *
 job_next(FmpJob *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
 {
+    FMP_CRITICAL(self->state->pool_gate);
     int64_t deadline;
     if (timeout_argument("next", args, n_args, kwnames, &deadline) < 0) {
         return NULL;
@@ -327,6 +334,7 @@ job_next(FmpJob *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnam
 static PyObject *
 job_iternext(FmpJob *self)
 {
+    FMP_CRITICAL(self->state->pool_gate);
     return next_item(self, FMP_NEVER);
 }
 
@@ -341,6 +349,7 @@ object_or_none(PyObject *object)
 static PyObject *
 job_number_left(FmpJob *self, void *Py_UNUSED(closure))
 {
+    FMP_CRITICAL(self->state->pool_gate);
     if (look(self) < 0) {
         return NULL;
     }
@@ -356,24 +365,28 @@ job_number_left(FmpJob *self, void *Py_UNUSED(closure))
 static PyObject *
 job_get_cache(FmpJob *self, void *Py_UNUSED(closure))
 {
+    FMP_CRITICAL(self->state->pool_gate);
     return object_or_none(self->board != NULL ? self->board->cache : NULL);
 }
 
 static PyObject *
 job_get_success(FmpJob *self, void *Py_UNUSED(closure))
 {
+    FMP_CRITICAL(self->state->pool_gate);
     return PyBool_FromLong(self->success);
 }
 
 static PyObject *
 job_get_index(FmpJob *self, void *Py_UNUSED(closure))
 {
+    FMP_CRITICAL(self->state->pool_gate);
     return PyLong_FromUnsignedLongLong(self->received);
 }
 
 static PyObject *
 job_get_length(FmpJob *self, void *Py_UNUSED(closure))
 {
+    FMP_CRITICAL(self->state->pool_gate);
     bool known = self->feed.source == NULL && self->fed > 0;
     return known || self->complete ? PyLong_FromUnsignedLongLong(self->fed) : Py_NewRef(Py_None);
 }
@@ -383,6 +396,7 @@ job_get_length(FmpJob *self, void *Py_UNUSED(closure))
 static PyObject *
 job_end(FmpJob *self, PyObject *error)
 {
+    FMP_CRITICAL(self->state->pool_gate);
     if (error != Py_None && PyExceptionInstance_Check(error)) {
         self->success = false;
         Py_XSETREF(self->value, Py_NewRef(error));
@@ -394,6 +408,7 @@ job_end(FmpJob *self, PyObject *error)
 static PyObject *
 job_cut(FmpJob *self, PyObject *Py_UNUSED(ignored))
 {
+    FMP_CRITICAL(self->state->pool_gate);
     if (fmp_feed_cut(self) < 0) {
         return NULL;
     }

@@ -6,6 +6,7 @@
 #include "objects/pool.h"
 
 #include "base/status.h"
+#include "bridge/critical.h"
 #include "bridge/errors.h"
 
 int
@@ -26,6 +27,7 @@ fmp_pool_slot_argument(FmpBoard *self, PyObject *number, uint32_t *slot)
 PyObject *
 fmp_board_hire(FmpBoard *self, PyObject *Py_UNUSED(ignored))
 {
+    FMP_CRITICAL(self->state->pool_gate);
     for (uint32_t i = 0; i < self->board.n_workers; i++) {
         if (fmp_taskboard_state(&self->board, i) == FMP_WORKER_NONE) {
             fmp_taskboard_hire(&self->board, i);
@@ -38,6 +40,7 @@ fmp_board_hire(FmpBoard *self, PyObject *Py_UNUSED(ignored))
 PyObject *
 fmp_board_hired(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args)
 {
+    FMP_CRITICAL(self->state->pool_gate);
     uint32_t slot;
     if (n_args != 2) {
         PyErr_SetString(PyExc_TypeError, "hired(slot, pid)");
@@ -57,6 +60,7 @@ fmp_board_hired(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args)
 PyObject *
 fmp_board_vacate(FmpBoard *self, PyObject *number)
 {
+    FMP_CRITICAL(self->state->pool_gate);
     uint32_t slot;
     if (fmp_pool_slot_argument(self, number, &slot) < 0) {
         return NULL;
@@ -68,6 +72,7 @@ fmp_board_vacate(FmpBoard *self, PyObject *number)
 PyObject *
 fmp_board_worker_state(FmpBoard *self, PyObject *number)
 {
+    FMP_CRITICAL(self->state->pool_gate);
     uint32_t slot;
     if (fmp_pool_slot_argument(self, number, &slot) < 0) {
         return NULL;
@@ -78,6 +83,7 @@ fmp_board_worker_state(FmpBoard *self, PyObject *number)
 PyObject *
 fmp_board_bury(FmpBoard *self, PyObject *number)
 {
+    FMP_CRITICAL(self->state->pool_gate);
     uint32_t slot, index;
     bool later;
     if (fmp_pool_slot_argument(self, number, &slot) < 0) {
@@ -96,6 +102,7 @@ fmp_board_bury(FmpBoard *self, PyObject *number)
 PyObject *
 fmp_board_enter(FmpBoard *self, PyObject *number)
 {
+    FMP_CRITICAL(self->state->pool_gate);
     uint32_t slot;
     if (fmp_pool_slot_argument(self, number, &slot) < 0) {
         return NULL;
@@ -110,6 +117,7 @@ fmp_board_enter(FmpBoard *self, PyObject *number)
 PyObject *
 fmp_board_ready(FmpBoard *self, PyObject *number)
 {
+    FMP_CRITICAL(self->state->pool_gate);
     uint32_t slot;
     if (fmp_pool_slot_argument(self, number, &slot) < 0) {
         return NULL;

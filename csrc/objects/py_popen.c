@@ -20,6 +20,7 @@
 
 #include "base/status.h"
 #include "bridge/args.h"
+#include "bridge/critical.h"
 #include "bridge/errors.h"
 #include "bridge/wait.h"
 #include "module.h"
@@ -117,6 +118,7 @@ collect(PopenObject *self)
 static PyObject *
 popen_get_returncode(PopenObject *self, void *Py_UNUSED(closure))
 {
+    FMP_CRITICAL(self);
     if (!atomic_load(&self->ended)) {
         Py_RETURN_NONE;
     }
@@ -126,6 +128,7 @@ popen_get_returncode(PopenObject *self, void *Py_UNUSED(closure))
 static int
 popen_set_returncode(PopenObject *self, PyObject *value, void *Py_UNUSED(closure))
 {
+    FMP_CRITICAL(self);
     int code = 0;
     if (value != NULL && value != Py_None && fmp_int(value, &code) < 0) {
         return -1;
@@ -152,6 +155,7 @@ wait_until(PopenObject *self, int64_t deadline)
 static PyObject *
 popen_wait(PopenObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
 {
+    FMP_CRITICAL(self);
     static const char *const names[] = {"timeout"};
     PyObject *timeout = NULL;
     int64_t deadline;
@@ -165,6 +169,7 @@ popen_wait(PopenObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject
 static PyObject *
 popen_poll(PopenObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
 {
+    FMP_CRITICAL(self);
     static const char *const names[] = {"flag"};
     PyObject *flag = NULL;
     if (fmp_args("poll", args, n_args, kwnames, names, 1, 0, 1, &flag) < 0) {
@@ -218,6 +223,7 @@ deliver(PopenObject *self, int number)
 static PyObject *
 send_signal(PopenObject *self, int number)
 {
+    FMP_CRITICAL(self);
     if (self->pid <= 0) {
         PyErr_SetString(PyExc_AttributeError, "pid");
         return NULL;
@@ -388,6 +394,7 @@ close_owned(PopenObject *self)
 static PyObject *
 popen_close(PopenObject *self, PyObject *Py_UNUSED(ignored))
 {
+    FMP_CRITICAL(self);
     close_owned(self);
     Py_RETURN_NONE;
 }

@@ -13,6 +13,7 @@
 #include "base/status.h"
 #include "bridge/args.h"
 #include "bridge/codec.h"
+#include "bridge/critical.h"
 #include "bridge/errors.h"
 #include "platform/clock.h"
 #include "platform/process.h"
@@ -38,7 +39,9 @@ fmp_queue_put_batch(FmpQueue *self, const struct fmp_batch *batch, int64_t deadl
     struct fmp_waiter waiter = {.try_once = try_put, .arg = &p, .deadline = deadline};
     int rc = fmp_wait_for(&waiter);
     if (rc == FMP_OK) {
-        self->used = true;
+        if (!self->used) { /* a store costs more */
+            self->used = true;
+        }
         return 0;
     }
     if (rc == FMP_TIMEOUT) {
@@ -176,10 +179,17 @@ fmp_queue_take(FmpQueue *self, uint32_t max_items, struct fmp_buffer *out, int64
     return -1;
 }
 
+static inline bool
+has_stash(FmpQueue *self)
+{
+    FMP_CRITICAL(self);
+    return self->stash.data != NULL;
+}
+
 PyObject *
 fmp_queue_get_one(FmpQueue *self, int64_t deadline)
 {
-    if (self->stash.data != NULL) {
+    if (has_stash(self)) {
         PyObject *object = fmp_queue_unstash(self);
         if (object != NULL || PyErr_Occurred()) {
             return object;

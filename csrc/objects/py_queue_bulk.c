@@ -11,6 +11,7 @@
 
 #include "base/layout.h"
 #include "bridge/args.h"
+#include "bridge/critical.h"
 #include "bridge/errors.h"
 #include "platform/clock.h"
 #include "platform/process.h"
@@ -197,6 +198,7 @@ drop_stash(FmpQueue *self)
 uint32_t
 fmp_queue_stashed(FmpQueue *self)
 {
+    FMP_CRITICAL(self);
     struct fmp_stash *s = &self->stash;
     if (s->data != NULL && (s->generation != fmp_fork_generation() || s->items == 0)) {
         drop_stash(self);
@@ -222,6 +224,7 @@ count_records(const uint8_t *records, size_t size)
 static void
 stash(FmpQueue *self, const uint8_t *records, size_t size)
 {
+    FMP_CRITICAL(self);
     struct fmp_stash *s = &self->stash;
     uint32_t behind = fmp_queue_stashed(self);
     size_t rest = s->size - s->offset, span = fmp_round_up(size, FMP_UNIT);
@@ -249,6 +252,7 @@ stash(FmpQueue *self, const uint8_t *records, size_t size)
 static PyObject *
 pop_records(FmpQueue *self, Py_ssize_t most)
 {
+    FMP_CRITICAL(self);
     uint32_t stashed = fmp_queue_stashed(self);
     struct fmp_stash *s = &self->stash;
     size_t end = s->offset, length;

@@ -10,6 +10,7 @@
 
 #include "base/status.h"
 #include "bridge/args.h"
+#include "bridge/critical.h"
 #include "bridge/errors.h"
 #include "bridge/wait.h"
 #include "module.h"
@@ -159,6 +160,7 @@ static PyObject *
 semaphore_acquire(SemaphoreObject *self, PyObject *const *args, Py_ssize_t n_args,
                   PyObject *kwnames)
 {
+    FMP_CRITICAL(self);
     static const char *const names[] = {"block", "timeout"};
     int64_t deadline = FMP_NEVER;
     if (n_args > 0 || kwnames != NULL) {
@@ -175,6 +177,7 @@ semaphore_acquire(SemaphoreObject *self, PyObject *const *args, Py_ssize_t n_arg
 static PyObject *
 semaphore_enter(SemaphoreObject *self, PyObject *Py_UNUSED(ignored))
 {
+    FMP_CRITICAL(self);
     struct acquiring a = {.semaphore = self};
     refresh(self);
     if (!self->claimed) {
@@ -188,6 +191,7 @@ semaphore_enter(SemaphoreObject *self, PyObject *Py_UNUSED(ignored))
 static PyObject *
 semaphore_release(SemaphoreObject *self, PyObject *const *Py_UNUSED(args), Py_ssize_t n_args)
 {
+    FMP_CRITICAL(self);
     return fmp_no_args("release", n_args) == 0 && release(self, false) == 0 ? Py_NewRef(Py_None)
                                                                             : NULL;
 }
@@ -195,6 +199,7 @@ semaphore_release(SemaphoreObject *self, PyObject *const *Py_UNUSED(args), Py_ss
 static PyObject *
 semaphore_exit(SemaphoreObject *self, PyObject *const *Py_UNUSED(args), Py_ssize_t Py_UNUSED(n))
 {
+    FMP_CRITICAL(self);
     return release(self, true) == 0 ? Py_NewRef(Py_None) : NULL;
 }
 
@@ -227,18 +232,21 @@ semaphore_is_zero(SemaphoreObject *self, PyObject *Py_UNUSED(ignored))
 static PyObject *
 semaphore_is_mine(SemaphoreObject *self, PyObject *Py_UNUSED(ignored))
 {
+    FMP_CRITICAL(self);
     return PyBool_FromLong(count_of(self) > 0 && self->owner == fmp_thread_self());
 }
 
 static PyObject *
 semaphore_count(SemaphoreObject *self, PyObject *Py_UNUSED(ignored))
 {
+    FMP_CRITICAL(self);
     return PyLong_FromLong(count_of(self));
 }
 
 static PyObject *
 semaphore_after_fork(SemaphoreObject *self, PyObject *Py_UNUSED(ignored))
 {
+    FMP_CRITICAL(self);
     self->count = 0;
     Py_RETURN_NONE;
 }
@@ -321,6 +329,7 @@ give_place_back(SemaphoreObject *self)
 static PyObject *
 semaphore_attach(SemaphoreObject *self, PyObject *where)
 {
+    FMP_CRITICAL(self);
     struct fmp_slot slot;
     if (fmp_slot_from_tuple(where, sizeof(struct fmp_semaphore_shm), &slot) < 0) {
         return NULL;

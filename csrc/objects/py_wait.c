@@ -8,6 +8,7 @@
 
 #include "base/status.h"
 #include "bridge/args.h"
+#include "bridge/critical.h"
 #include "bridge/errors.h"
 #include "objects/connection_object.h"
 #include "platform/clock.h"
@@ -141,6 +142,7 @@ try_wait(void *arg, struct fmp_wait *wait)
 static int
 is_ready(PyTypeObject *connection, PyObject *object)
 {
+    FMP_CRITICAL(object);
     if (!PyObject_TypeCheck(object, connection)) {
         return 1;
     }

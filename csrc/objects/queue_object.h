@@ -25,9 +25,9 @@ typedef struct {
     struct fmp_mailbox mailbox;
     struct fmp_spin spin;
     struct fmp_stash stash;
-    bool closed; /* by close(): this process is done with it */
-    bool
-        used; /* by put(): then a closed queue does not tell whether it is empty, as the stdlib's */
+    _Atomic bool closed; /* by close(): this process is done with it */
+    /* by put(): then a closed queue does not tell whether it is empty, as the stdlib's */
+    _Atomic bool used;
     bool strict; /* put() raises what pickling raises */
 } FmpQueue;
 
