@@ -9,7 +9,7 @@ T ?=
 ARGS ?=
 MINUTES ?= 5
 
-.PHONY: help setup build debug sanitize notick test ctest cpython models stress lint format bench docs demo clean
+.PHONY: help setup build debug sanitize notick test libs ctest cpython models stress lint format bench docs demo clean
 
 help: ## this list
 	@echo "make <task> [PY=3.10|...|3.15]"
@@ -26,6 +26,9 @@ debug: setup ## the same with -O0 -g and consistency checks
 
 test: ## everything, on each Python found; PY=, T=tests/..., ARGS=... narrow it
 	@tools/test $(if $(filter command line environment,$(origin PY)),$(PY)) -- $(T) $(ARGS)
+
+libs: build ## large libraries on fastmp: scikit-learn, Django; with TORCH=1 PyTorch
+	@TORCH=$(TORCH) tools/libs $(PY) $(T) $(ARGS)
 
 ctest: ## C tests of base-channel without Python: plain, without ticks, under ASan and UBSan
 	@$(MAKE) --no-print-directory -j$(JOBS) -f tests/c/Makefile VARIANT=plain

@@ -1,8 +1,6 @@
 """coverage measures children (it patches BaseProcess._bootstrap), and pytest-cov with it."""
 
 import json
-import os
-import sys
 
 import pytest
 
@@ -104,7 +102,18 @@ def test_coverage_run(python, start_method):
 
 
 def test_pytest_cov(python):
-    out = python("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--cov=work",
-                 "--cov-report=json:report.json", "--cov-config=.coveragerc", "test_it.py")
+    out = python(
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        "--cov=work",
+        "--cov-report=json:report.json",
+        "--cov-config=.coveragerc",
+        "test_it.py",
+    )
     assert "1 passed" in out
     assert lines_of("report.json") == (RAN, NOT)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
 
@@ -85,11 +86,8 @@ def put_remembered(value):
     remembered.put(value)
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="max_tasks_per_child is of 3.11")
 def test_max_tasks_per_child():
-    if not hasattr(ProcessPoolExecutor, "_force_shutdown") and "max_tasks_per_child" not in (
-        ProcessPoolExecutor.__init__.__code__.co_varnames
-    ):
-        pytest.skip("max_tasks_per_child is of 3.11")
     ctx = fastmp.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=ctx, max_tasks_per_child=1) as executor:
         pids = [executor.submit(os.getpid).result() for _ in range(2)]
@@ -102,25 +100,19 @@ def test_under_install(tmp_path, order, start_method):
     imports = ["import fastmp; fastmp.install()", "import concurrent.futures.process as process"]
     if order == "after":
         imports.reverse()
-    lines = program.run(
-        tmp_path,
-        "\n".join(imports)
-        + """
-import multiprocessing, os
+    text = """
+import multiprocessing, sys
 def work(n):
     import multiprocessing
     return n * n, multiprocessing.__name__
 if __name__ == "__main__":
     print(multiprocessing.__name__)
-    ctx = multiprocessing.get_context(%r)
+    ctx = multiprocessing.get_context(sys.argv[1])
     with process.ProcessPoolExecutor(2, mp_context=ctx) as executor:
         results = list(executor.map(work, range(20)))
     print(sum(square for square, _ in results), {name for _, name in results})
 """
-        % start_method,
-        way="plain",
-        processes=0,  # the log begins with the .pth or `python -m fastmp`
-    )
+    lines = program.run(tmp_path, "\n".join(imports) + text, start_method, way="install()")
     assert lines == ["fastmp", "2470 {'fastmp'}"]
 
 

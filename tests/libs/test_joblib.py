@@ -27,7 +27,8 @@ def test_the_multiprocessing_backend(tmp_path, way):
             raise LookupError(n)
 
         if __name__ == "__main__":
-            print(multiprocessing.pool.__name__, issubclass(MemmappingPool, multiprocessing.pool.Pool))
+            from multiprocessing.pool import Pool
+            print(Pool.__module__, issubclass(MemmappingPool, Pool))
             parallel = Parallel(n_jobs=2, backend="multiprocessing")
             results = parallel(delayed(work)(n) for n in range(200))
             print([r for r, _ in results] == [n * n for n in range(200)])

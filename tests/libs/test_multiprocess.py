@@ -23,7 +23,8 @@ def test_beside_each_other(tmp_path):
             with DillPool(2) as theirs, multiprocessing.Pool(2) as ours:
                 print(theirs.map(lambda n: n + offset, range(5)))
                 print(ours.map(abs, range(-4, 1)))
-            for package, other in [(multiprocess, multiprocessing), (multiprocessing, multiprocess)]:
+            both = [multiprocess, multiprocessing]
+            for package, other in zip(both, reversed(both)):
                 queue, lock = other.Queue(), other.Lock()
                 process = package.Process(target=put, args=(queue, package.__name__))
                 process.start()

@@ -12,11 +12,7 @@ from tests.libs import program
 program.needs("torch")
 
 pytestmark = pytest.mark.watchdog(240)
-
-
-@pytest.fixture(autouse=True)
-def patience(monkeypatch):
-    monkeypatch.setattr(program.programs, "TIMEOUT", 200.0)
+TIMEOUT = 200
 
 
 @pytest.mark.parametrize("method", ["fork", "forkserver"])
@@ -63,6 +59,7 @@ def test_data_loader(tmp_path, method):
         """,
         method,
         processes=3,
+        timeout=TIMEOUT,
     )
     once = "True {0, 1}"
     assert lines == ["fastmp fastmp.context", once, once, "LookupError True"]
@@ -91,7 +88,8 @@ def test_tensors_through_queues_and_pipes(tmp_path):
 
         if __name__ == "__main__":
             torch.set_num_threads(1)
-            for method in "fork", "spawn":
+            multiprocessing.set_forkserver_preload(["torch"])
+            for method in "fork", "forkserver":
                 context = multiprocessing.get_context(method)
                 print(type(context).__module__, multiprocessing.Queue().__class__.__module__)
                 for kind in "Queue", "SimpleQueue", "Pipe":
@@ -119,6 +117,7 @@ def test_tensors_through_queues_and_pipes(tmp_path):
                     print(kind, process.exitcode)
         """,
         processes=4,
+        timeout=TIMEOUT,
     )
     each = ["True 7.0 1.0 True"] * 2
     once = ["fastmp.context fastmp.queues"]
@@ -152,5 +151,6 @@ def test_spawn(tmp_path):
             print(sorted([queue.get(), queue.get()]))
         """,
         processes=3,
+        timeout=TIMEOUT,
     )
     assert lines == ["1 True", "[(0, 'fastmp'), (1, 'fastmp')]"]
