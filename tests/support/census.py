@@ -28,6 +28,9 @@ STDLIB_ARENA = re.compile(r"/pym-\d+-\w+ \(deleted\)$")
 # libffi keeps its own file open from the first closure of ctypes on, where it maps code from it.
 LIBFFI = re.compile(r"/libffi\.so[.\d]*$")
 
+# loky's and joblib's names in /dev/shm carry the pid of the process that made them.
+BY_MAKER = re.compile(r"(?:sem\.loky-|joblib_memmapping_folder_)(\d+)[-_]")
+
 
 class Snapshot(NamedTuple):
     """What the process holds at one moment; each part maps an identity to a description."""
@@ -101,6 +104,10 @@ def mark_semaphores():
 
 
 def _is_a_strangers(name):
+    maker = BY_MAKER.match(name)
+    if maker:  # a program of a test beside this one, for as long as it runs
+        pid = int(maker[1])
+        return procs.runs(pid) and pid not in procs.family(os.getpid())
     return name.startswith("sem.mp") and not name.startswith(f"sem.mp{os.getpid()}-")
 
 
