@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import census, procs
+from tests.support import procs
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -343,11 +343,3 @@ def test_a_killed_test_run_leaves_no_processes(tmp_path):
     while procs.runs(int(pid.read_text())):
         assert time.monotonic() < deadline, "the test's child outlived the killed test run"
         time.sleep(0.05)
-
-
-def test_a_name_of_lokys_is_its_makers():
-    ended = subprocess.Popen(["true"])
-    ended.wait()
-    for pid, strange in (os.getppid(), True), (os.getpid(), False), (ended.pid, False):
-        assert census._is_a_strangers(f"sem.loky-{pid}-x1") is strange
-        assert census._is_a_strangers(f"joblib_memmapping_folder_{pid}_x") is strange

@@ -1,10 +1,12 @@
 """Runs a program whose `multiprocessing` is fastmp, and proves that it was, in each process."""
 
+import os
 import textwrap
+import time
 
 import pytest
 
-from tests.support import programs
+from tests.support import census, programs
 
 #: How a program that knows nothing of fastmp gets it: the arguments in front of it.
 WAYS = {"FASTMP_INSTALL": [], "python -m fastmp": ["-m", "fastmp"]}
@@ -37,7 +39,19 @@ def run(tmp_path, text, *arguments, way="FASTMP_INSTALL", processes=2, timeout=N
     assert outcome.code == 0, f"{outcome.out}\n{outcome.err}"
     assert log.exists(), f"no process had fastmp ({way}): is fastmp.pth in this environment?"
     check_log(log.read_text(), processes)
+    assert names_left({line.split()[0] for line in log.read_text().splitlines()}) == []
     return outcome.out.splitlines()
+
+
+def names_left(pids, grace=5.0):
+    """What loky and joblib have left in /dev/shm for these processes, after a grace."""
+    deadline = time.monotonic() + grace
+    while True:
+        made = map(census.BY_MAKER.match, os.listdir("/dev/shm"))
+        left = [name.string for name in made if name and name[1] in pids]
+        if not left or time.monotonic() > deadline:
+            return left
+        time.sleep(0.05)
 
 
 def check_log(text, processes):
