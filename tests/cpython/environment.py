@@ -62,13 +62,11 @@ class Interpreter:
     def borrow(self, name: str) -> tuple[str, tuple[str, ...]]:
         """Copy a part of ``test`` from a Python that has it: (its version, the modules' names).
 
-        The nearest newer one, else the nearest older.  Nothing if there is none.
+        The nearest older one, whose tests need no more than this one's ``test.support`` has, else
+        the nearest newer.  Nothing if there is none.
         """
-        minor = int(self.version.split(".")[1])
-        others = sorted(
-            PYTHONS, key=lambda v: (abs(int(v.split(".")[1]) - minor), v < self.version)
-        )
-        for version in others:
+        own = PYTHONS.index(self.version)
+        for version in (*reversed(PYTHONS[: own + 1]), *PYTHONS[own + 1 :]):
             try:
                 base = _base_python(version)
             except NotAvailable:
