@@ -29,6 +29,7 @@ class Kind(IntEnum):
     DONE = 4  # task_done() has returned
     REPAIRED = 5  # a lock was had from a dead holder
     LOST = 6  # a task failed with WorkerLostError
+    BEGUN = 7  # a pool was made
 
 
 class Record(NamedTuple):

@@ -77,6 +77,7 @@ class Crew:
         self.members: list[Member] = []
         self.violations: list[str] = []
         self.longest_pause = 0.0
+        self.others_killed = 0  # deadly signals upon processes that members have started
         self._control = ledger.open_control(where)
 
     def enlist(self, role: str, target: Callable[..., None], *args: Any) -> Member:
@@ -241,6 +242,8 @@ class Storm:
         self.sent[signum] += 1
         if index:
             self.crew.members[index - 1].signals.add(signum)
+        elif signum in DEADLY:
+            self.crew.others_killed += 1
         procs.send(proc, signum)
 
     def _stop(self, index: int, proc: procs.Proc) -> None:

@@ -28,15 +28,18 @@ def inherit(station: Station, condition: Any, lock: Any) -> None:
         condition.notify_all()
 
 
-def give(station: Station, condition: Any, lock: Any, cells: Any) -> None:
-    """Make tokens, one notification each."""
+def give(station: Station, condition: Any, lock: Any, cells: Any, most: int) -> None:
+    """Make tokens, one notification each, while there are fewer than so many."""
     while not station.stopping():
         with condition:
             inherit(station, condition, lock)
-            cells[TOKENS] += 1
-            condition.notify()
-        station.record(Kind.SENT)
-        while cells[TOKENS] > 50 and not station.stopping():
+            given = cells[TOKENS] < most
+            if given:
+                cells[TOKENS] += 1
+                condition.notify()
+        if given:
+            station.record(Kind.SENT)
+        while cells[TOKENS] >= most and not station.stopping():
             time.sleep(0.001)
 
 
@@ -55,7 +58,11 @@ def take(station: Station, condition: Any, lock: Any, cells: Any) -> None:
 
 
 class Condition(Scenario):
-    """Condition: each token is notified once, so a notification lost is a token left."""
+    """Condition: each token is notified once, so a notification lost is a token left.
+
+    With one token at a time no later notification can make good for one that was lost; only
+    who comes anew can.
+    """
 
     name = "condition"
     roles = ("giver", "taker")
@@ -64,13 +71,15 @@ class Condition(Scenario):
         self.lock = self.ctx.RLock()
         self.condition = self.ctx.Condition(self.lock)
         self.cells = self.ctx.RawArray("q", 2)
+        self.most = self.random.choice([1, 50])
+        self.variant = f"up to {self.most} tokens"
 
     def cast(self, crew: Crew) -> None:
         shared = self.condition, self.lock, self.cells
         for _ in range(4):
             crew.enlist("taker", take, *shared)
         for _ in range(3):
-            crew.enlist("giver", give, *shared)
+            crew.enlist("giver", give, *shared, self.most)
 
     def finish(self, crew: Crew) -> None:
         crew.wait(crew.living("giver"))
