@@ -115,7 +115,9 @@ class BaseContext(_original.BaseContext):
         """Returns a queue object"""
         from .queues import JoinableQueue
 
-        return JoinableQueue(maxsize, ctx=self.get_context(), strict=strict)
+        return JoinableQueue(  # type: ignore[call-arg]
+            maxsize, ctx=self.get_context(), strict=strict
+        )
 
     def SimpleQueue(self) -> queues.SimpleQueue[Any]:
         """Returns a queue object"""

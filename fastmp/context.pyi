@@ -151,6 +151,7 @@ class ForkServerContext(BaseContext, _original.ForkServerContext):
 
 class DefaultContext(_original.DefaultContext, BaseContext):
     Process: ClassVar[type[Process]]
+    def __init__(self, context: BaseContext | None = None) -> None: ...
 
 _default_context: DefaultContext
 
