@@ -69,7 +69,6 @@ def pytest_configure(config):
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     os.environ["PYTHONFAULTHANDLER"] = "1"
     census.mark_semaphores()
-    census.open_slab()
     # Should a test drive the machine out of memory, the kernel kills it before anything else.
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")

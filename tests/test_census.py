@@ -116,6 +116,15 @@ LEAKS = {
         """,
         "mapping of /memfd:fastmp",
     ),
+    "a large shared object": (
+        """
+        import fastmp
+        kept = []
+        def test_case():
+            kept.append(fastmp.RawArray("d", 100_000))
+        """,
+        "mapping of /memfd:fastmp",
+    ),
 }
 
 
@@ -135,7 +144,7 @@ def test_what_goes_within_the_grace_or_with_the_garbage_is_no_leak(tmp_path):
     code, output = run(
         tmp_path,
         """
-        import multiprocessing
+        import fastmp, multiprocessing
 
         def test_thread_that_ends_soon():
             threading.Thread(target=time.sleep, args=(0.5,)).start()
@@ -160,6 +169,12 @@ def test_what_goes_within_the_grace_or_with_the_garbage_is_no_leak(tmp_path):
             child.join()
             child.close()
 
+        small = fastmp.RawValue("i")
+
+        def test_a_full_slab_is_changed_for_another_though_something_lies_in_it():
+            for _ in range(100):
+                fastmp.RawArray("b", 4000)
+
         @pytest.fixture(scope="module")
         def wide():
             child = subprocess.Popen(["sleep", "30"])
@@ -180,7 +195,7 @@ def test_what_goes_within_the_grace_or_with_the_garbage_is_no_leak(tmp_path):
         env={"PYTHONPATH": str(ROOT)},
     )
     assert code == 0, output
-    assert "8 passed" in output, output
+    assert "9 passed" in output, output
 
 
 def test_a_leak_is_not_blamed_on_the_next_test(tmp_path):

@@ -77,7 +77,6 @@ def run(
     """Run a round of so many seconds. *mortal*: the roles that may be killed; None: by the seed."""
     report = Report(scenario_class.name, method, seed)
     began = time.monotonic()
-    census.open_slab()
     before = census.take()
     where = tempfile.mkdtemp(prefix="fastmp-stress-")
     try:

@@ -22,7 +22,8 @@ from . import procs
 
 GRACE = float(os.environ.get("FASTMP_CENSUS_GRACE", "2"))
 SHM = "/dev/shm"
-MAPPING = re.compile(r"^\S+ \S+ \S+ \S+ (\d+) +(/memfd:fastmp.*)$", re.MULTILINE)
+SEGMENT = "/memfd:fastmp"
+MAPPING = re.compile(rf"^([0-9a-f]+)-([0-9a-f]+) \S+ \S+ \S+ (\d+) +({SEGMENT}.*)$", re.MULTILINE)
 # The stdlib's heap (a classic Value or Array) keeps its arenas, which are unlinked files.
 STDLIB_ARENA = re.compile(r"/pym-\d+-\w+ \(deleted\)$")
 # libffi keeps its own file open from the first closure of ctypes on, where it maps code from it.
@@ -39,7 +40,8 @@ class Snapshot(NamedTuple):
     fds: dict
     threads: dict
     shm: dict
-    mappings: dict
+    mappings: dict  # by inode
+    slab: str  # the inode of the one that small slots are cut from at the moment
 
 
 def _stdlib(name):
@@ -83,6 +85,8 @@ def _fds(allowed):
             continue  # the descriptor of this very listing
         if int(name) in allowed or STDLIB_ARENA.search(target) or LIBFFI.search(target):
             continue
+        if target.startswith(SEGMENT):
+            target = f"{SEGMENT}, inode {os.stat(f'/proc/self/fd/{name}').st_ino}"
         found[int(name), target] = f"fd {name} -> {target}"
     return found
 
@@ -121,14 +125,24 @@ def _shm():
         return {}
 
 
-def _mappings():
+def _segments():
+    """The mappings of fastmp's memory, and the inode of that which a new small slot lies in."""
+    import ctypes
+
+    import fastmp
+
+    slot = fastmp.RawValue("b")
+    address = ctypes.addressof(slot)
     with open("/proc/self/maps", errors="replace") as file:
-        return {inode: f"mapping of {name}" for inode, name in MAPPING.findall(file.read())}
+        found = MAPPING.findall(file.read())
+    slab = [inode for begin, end, inode, _ in found if int(begin, 16) <= address < int(end, 16)]
+    return {inode: f"mapping of {name}" for _, _, inode, name in found}, slab[0]
 
 
 def take():
     pids, fds = singletons()
-    return Snapshot(_processes(pids), _fds(fds), _threads(), _shm(), _mappings())
+    mappings, slab = _segments()
+    return Snapshot(_processes(pids), _fds(fds), _threads(), _shm(), mappings, slab)
 
 
 def _mapped_by_a_stranger(name):
@@ -147,18 +161,25 @@ def _mapped_by_a_stranger(name):
 
 
 def _is_segment(fd):
-    return fd[1].startswith("/memfd:fastmp")
+    return fd[1].startswith(SEGMENT)
 
 
-def _count_segments(snapshot):
-    return sum(map(_is_segment, snapshot.fds))
+def _segment_fds(snapshot):
+    """Without the open slab's: a full one is changed for another, and goes with its last slot."""
+    slab = f"{SEGMENT}, inode {snapshot.slab}"
+    return {fd: text for fd, text in snapshot.fds.items() if _is_segment(fd) and fd[1] != slab}
 
 
-def open_slab():
-    """Makes the slab that small slots are cut from, which a process keeps open."""
-    import fastmp
+def _segment_mappings(snapshot):
+    return {i: text for i, text in snapshot.mappings.items() if i != snapshot.slab}
 
-    fastmp.Lock()
+
+def _grown(before, now, all_before):
+    """A process maps segments that many objects share, and may have changed one for another: those
+    that are new count if there are more of them."""
+    if len(now) <= len(before):
+        return []
+    return [text for identity, text in now.items() if identity not in all_before]
 
 
 def leaks(before):
@@ -174,15 +195,8 @@ def leaks(before):
         for identity, text in now.fds.items()
         if identity not in before.fds and not _is_segment(identity)
     ]
-    # A process maps segments that many objects share, and may have changed one for another.
-    if len(now.mappings) > len(before.mappings):
-        found += [text for inode, text in now.mappings.items() if inode not in before.mappings]
-    if _count_segments(now) > _count_segments(before):
-        found += [
-            text
-            for identity, text in now.fds.items()
-            if identity not in before.fds and _is_segment(identity)
-        ]
+    found += _grown(_segment_mappings(before), _segment_mappings(now), before.mappings)
+    found += _grown(_segment_fds(before), _segment_fds(now), before.fds)
     for name, text in now.shm.items():
         if name in before.shm or _mapped_by_a_stranger(name):
             continue
