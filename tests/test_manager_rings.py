@@ -7,6 +7,7 @@ import resource
 import signal
 import socket
 import threading
+import time
 
 import pytest
 
@@ -79,6 +80,24 @@ def test_order_is_kept_across_the_switch(ends):
     assert received[0] == received[1] == [(i, b"x" * (i % 500)) for i in range(n)]
     ask(client, server, "the last")
     assert has_rings(client) and has_rings(server)
+
+
+@pytest.mark.parametrize("receive", ["recv", "recv_bytes"])
+def test_a_receiver_that_waits_while_another_thread_offers(ends, receive):
+    client, server = ends
+    got = []
+    receiver = threading.Thread(target=lambda: got.append(getattr(client, receive)()))
+    receiver.start()
+    time.sleep(0.1)  # it reads the socket by now
+    for i in range(4):
+        client.send(i)
+        assert server.recv() == i
+    for _ in range(2):  # the switch and a bell, then no bell
+        server.send("answer")
+    receiver.join()
+    assert got == ["answer"] or pickle.loads(got[0]) == "answer"
+    assert client.recv() == "answer"
+    ask(client, server, "more")
 
 
 def test_a_full_socket_puts_the_switch_off(ends):

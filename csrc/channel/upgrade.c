@@ -64,15 +64,27 @@ fmp_upgrade_switch(struct fmp_upgrade *u, struct fmp_pipe *p)
     }
 }
 
+bool
+fmp_upgrade_is_switch(const struct fmp_upgrade *u, uint8_t byte)
+{
+    return u->in != NULL && byte == FMP_SWITCH;
+}
+
+void
+fmp_upgrade_followed(struct fmp_upgrade *u, struct fmp_pipe *p)
+{
+    fmp_pipe_use(p, u->in, NULL);
+    u->in = NULL;
+    u->agreed = true;
+}
+
 void
 fmp_upgrade_follow(struct fmp_upgrade *u, struct fmp_pipe *p)
 {
     uint8_t byte;
-    if (fmp_socket_peek_byte(p->fd, &byte) == 1 && byte == FMP_SWITCH) {
+    if (fmp_socket_peek_byte(p->fd, &byte) == 1 && fmp_upgrade_is_switch(u, byte)) {
         (void)fmp_socket_take_byte(p->fd, &byte);
-        fmp_pipe_use(p, u->in, NULL);
-        u->in = NULL;
-        u->agreed = true;
+        fmp_upgrade_followed(u, p);
     }
 }
 

@@ -71,7 +71,8 @@ struct fmp_wire_fds {
 
 /* py_connection_wire.c: the stdlib's format on the descriptor itself. Sends: 0 or -1. Receives: a
  * bytes object; NULL with an exception, or without one when the length, which has been read then,
- * is above `longest`. `fds` are sent along, or come along and are the caller's; NULL: none. */
+ * is above `longest`, or when the peer has turned to the ring instead (pipe.in is there). `fds` are
+ * sent along, or come along and are the caller's; NULL: none. */
 int fmp_wire_send(FmpConnection *self, const void *data, size_t size, struct fmp_wire_fds *fds);
 PyObject *fmp_wire_receive(FmpConnection *self, uint64_t longest, struct fmp_wire_fds *fds);
 /* FMP_OK, FMP_TIMEOUT, or another result. */
@@ -92,11 +93,9 @@ PyObject *fmp_connection_accept_rings(FmpConnection *self, PyObject *ignored);
 void fmp_connection_attach_offer(FmpConnection *self, struct fmp_wire_fds *offer);
 /* A pickle from the wire; rings that are offered with it are accepted. As fmp_wire_receive(). */
 PyObject *fmp_connection_receive_pickle(FmpConnection *self);
-/* Waits for input, and turns to the ring when the peer has: while upgrade.in is there, before each
- * look at pipe.in. FMP_OK, FMP_TIMEOUT, or another result. */
+/* Waits for input, and turns to the ring when the peer has: while upgrade.in is there, before a
+ * poll. FMP_OK, FMP_TIMEOUT, or another result. */
 int fmp_connection_follow(FmpConnection *self, int64_t deadline);
-/* The same before a receive: 0, or -1 with an exception. */
-int fmp_connection_await(FmpConnection *self);
 
 /* py_wait.c */
 PyObject *fmp_connection_wait(PyObject *module, PyObject *const *args, Py_ssize_t n_args,

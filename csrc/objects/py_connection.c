@@ -171,20 +171,25 @@ static PyObject *
 connection_recv(FmpConnection *self, PyObject *Py_UNUSED(ignored))
 {
     FMP_CRITICAL(self);
-    if (fmp_connection_check_readable(self) < 0 || fmp_connection_await(self) < 0) {
+    if (fmp_connection_check_readable(self) < 0) {
         return NULL;
     }
     uint8_t stack[FMP_CONNECTION_STACK];
     struct fmp_message m;
-    int rc = self->pipe.in != NULL ? fmp_connection_take(self, &m, stack) : FMP_PIPE_FOREIGN;
-    switch (rc) {
+    if (self->pipe.in == NULL) {
+        PyObject *bytes = fmp_connection_receive_pickle(self);
+        if (bytes != NULL || PyErr_Occurred()) {
+            return unpickle(self, bytes);
+        } /* else the peer has turned to the ring */
+    }
+    switch (fmp_connection_take(self, &m, stack)) {
     case FMP_OK:
         if (m.bytes == NULL) {
             return fmp_decode_taken(&self->state->codec, &m.taken, 0);
         }
         return m.kind == FMP_REC_BYTES ? m.bytes : unpickle(self, m.bytes);
     case FMP_PIPE_FOREIGN:
-        return unpickle(self, fmp_connection_receive_pickle(self));
+        return unpickle(self, fmp_wire_receive(self, UINT64_MAX, NULL));
     default:
         return NULL;
     }

@@ -201,10 +201,8 @@ receive(FmpConnection *self, struct view *v, uint8_t *stack, uint64_t longest)
 {
     struct fmp_message *m = &v->message;
     *m = (struct fmp_message){0};
-    if (fmp_connection_await(self) < 0) {
-        return -1;
-    }
-    int rc = self->pipe.in != NULL ? fmp_connection_take(self, m, stack) : FMP_PIPE_FOREIGN;
+    bool on_wire = self->pipe.in == NULL;
+    int rc = on_wire ? FMP_PIPE_FOREIGN : fmp_connection_take(self, m, stack);
     if (rc == FMP_OK) {
         rc = view_message(self, v);
     }
@@ -213,6 +211,9 @@ receive(FmpConnection *self, struct view *v, uint8_t *stack, uint64_t longest)
     }
     if (rc < 0) {
         view_free(v);
+        if (on_wire && self->pipe.in != NULL && !PyErr_Occurred()) {
+            return receive(self, v, stack, longest); /* the peer has turned to the ring */
+        }
     }
     return rc;
 }

@@ -9,7 +9,6 @@
 #include "base/status.h"
 #include "bridge/critical.h"
 #include "objects/connection_object.h"
-#include "platform/clock.h"
 #include "platform/fd.h"
 #include "platform/socket.h"
 
@@ -81,18 +80,4 @@ fmp_connection_follow(FmpConnection *self, int64_t deadline)
         fmp_upgrade_follow(&self->upgrade, &self->pipe);
     }
     return rc;
-}
-
-int
-fmp_connection_await(FmpConnection *self)
-{
-    if (self->upgrade.in == NULL) {
-        return 0;
-    }
-    int rc = fmp_connection_follow(self, FMP_NEVER);
-    if (rc != FMP_OK) {
-        fmp_connection_raise(self, rc, "receive a message");
-        return -1;
-    }
-    return 0;
 }

@@ -144,11 +144,27 @@ big_endian(const uint8_t *bytes, int n)
     return word;
 }
 
+/* The header's first 4 bytes. An offer that another thread makes while we wait here may be answered
+ * by the peer's switch, so the first byte is read alone where that can be: 1: it was the switch. */
+static int
+read_header(FmpConnection *self, uint8_t *head, struct fmp_wire_fds *fds)
+{
+    size_t first = self->role == FMP_MAY_OFFER || self->upgrade.in != NULL ? 1 : 4;
+    if (read_exactly(self, head, first, fds) < 0) {
+        return -1;
+    }
+    if (first == 1 && fmp_upgrade_is_switch(&self->upgrade, head[0])) {
+        fmp_upgrade_followed(&self->upgrade, &self->pipe);
+        return 1;
+    }
+    return first == 4 ? 0 : read_exactly(self, head + 1, 3, NULL);
+}
+
 PyObject *
 fmp_wire_receive(FmpConnection *self, uint64_t longest, struct fmp_wire_fds *fds)
 {
     uint8_t head[8];
-    if (read_exactly(self, head, 4, fds) < 0) {
+    if (read_header(self, head, fds) != 0) {
         return NULL;
     }
     int32_t short_size = (int32_t)big_endian(head, 4);

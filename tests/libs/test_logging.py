@@ -1,9 +1,9 @@
 """logging.handlers.QueueHandler in children, QueueListener in the parent."""
 
+import inspect
 import logging
 import logging.config
 import logging.handlers
-import sys
 
 import pytest
 
@@ -56,7 +56,10 @@ def test_records_of_children_reach_the_listener(ctx, kind):
         assert {record.process for record in mine} == {worker.pid}
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="queues in dictConfig are of 3.12")
+@pytest.mark.skipif(
+    "multiprocessing" not in inspect.getsource(logging.config),
+    reason="this Python's dictConfig takes no queue of multiprocessing, the stdlib's neither",
+)
 @pytest.mark.parametrize("kind", ["Queue", "JoinableQueue", "Manager().Queue"])
 def test_dictconfig_takes_fastmps_queues(kind):
     ctx = fastmp.get_context("fork")
