@@ -518,7 +518,7 @@ def test_closing_under_a_thread(kind):
     fd = a.fileno()
     a.close()
     other = os.dup(0)
-    assert other != fd
+    assert other != fd or kind == "send"  # which is woken at once, and may have left by now
     thread.join(20)
     assert not thread.is_alive()
     assert isinstance(errors[0], OSError) and "handle is closed" in str(errors[0])
