@@ -92,8 +92,8 @@ init_end(struct fmp_pipe *p, int fd, struct fmp_ring *in, struct fmp_ring *out)
     fmp_pipe_use(p, in, out);
 }
 
-static int
-create_rings(bool duplex, struct fmp_ring **forth, struct fmp_ring **back)
+int
+fmp_pipe_create_rings(bool duplex, struct fmp_ring **forth, struct fmp_ring **back)
 {
     *back = NULL;
     int rc = fmp_ring_table_create(0, FMP_PIPE_BYTES, forth);
@@ -115,7 +115,7 @@ fmp_pipe_create(struct fmp_pipe *a, struct fmp_pipe *b, bool duplex)
     if (rc != FMP_OK) {
         return rc;
     }
-    rc = create_rings(duplex, &forth, &back);
+    rc = fmp_pipe_create_rings(duplex, &forth, &back);
     if (rc != FMP_OK) {
         fmp_fd_close(fds[0]);
         fmp_fd_close(fds[1]);

@@ -53,6 +53,8 @@ struct fmp_pipe_call {
 
 /* Two connected ends; `a` only reads and `b` only writes unless duplex. */
 int fmp_pipe_create(struct fmp_pipe *a, struct fmp_pipe *b, bool duplex);
+/* What two ends put between them: a ring forth and, if duplex, one back (else NULL). */
+int fmp_pipe_create_rings(bool duplex, struct fmp_ring **forth, struct fmp_ring **back);
 /* The end made of descriptors from another process (ring descriptors may be -1). Takes the rings'
  * descriptors over in every case, `fd` only on success. */
 int fmp_pipe_attach(struct fmp_pipe *p, int fd, int in_fd, int out_fd);

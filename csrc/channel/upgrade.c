@@ -17,16 +17,14 @@
 int
 fmp_upgrade_offer(struct fmp_upgrade *u, int fds[FMP_UPGRADE_FDS])
 {
-    int rc = fmp_ring_table_create(0, FMP_PIPE_BYTES, &u->out);
-    if (rc == FMP_OK) {
-        rc = fmp_ring_table_create(0, FMP_PIPE_BYTES, &u->in);
-    }
-    if (rc == FMP_OK && (fmp_fd_is_scarce(u->out->fd) || fmp_fd_is_scarce(u->in->fd))) {
-        rc = -EMFILE;
-    }
+    int rc = fmp_pipe_create_rings(true, &u->out, &u->in);
     if (rc != FMP_OK) {
-        fmp_upgrade_free(u);
+        u->out = u->in = NULL;
         return rc;
+    }
+    if (fmp_fd_is_scarce(u->out->fd) || fmp_fd_is_scarce(u->in->fd)) {
+        fmp_upgrade_free(u);
+        return -EMFILE;
     }
     fds[0] = u->out->fd;
     fds[1] = u->in->fd;
@@ -41,18 +39,12 @@ fmp_upgrade_accept(struct fmp_upgrade *u, const int fds[FMP_UPGRADE_FDS])
         fmp_fd_close(fds[1]);
         return -EMFILE;
     }
-    int rc = fmp_ring_table_attach(fds[0], &u->in);
-    if (rc != FMP_OK) {
-        fmp_fd_close(fds[1]);
-        return rc;
+    struct fmp_pipe rings;
+    int rc = fmp_pipe_attach(&rings, -1, fds[0], fds[1]);
+    if (rc == FMP_OK) {
+        *u = (struct fmp_upgrade){.in = rings.in, .out = rings.out, .agreed = true};
     }
-    rc = fmp_ring_table_attach(fds[1], &u->out);
-    if (rc != FMP_OK) {
-        fmp_upgrade_free(u);
-        return rc;
-    }
-    u->agreed = true;
-    return FMP_OK;
+    return rc;
 }
 
 void
@@ -65,26 +57,23 @@ fmp_upgrade_switch(struct fmp_upgrade *u, struct fmp_pipe *p)
 }
 
 bool
-fmp_upgrade_is_switch(const struct fmp_upgrade *u, uint8_t byte)
+fmp_upgrade_hear(struct fmp_upgrade *u, struct fmp_pipe *p, uint8_t byte)
 {
-    return u->in != NULL && byte == FMP_SWITCH;
-}
-
-void
-fmp_upgrade_followed(struct fmp_upgrade *u, struct fmp_pipe *p)
-{
+    if (u->in == NULL || byte != FMP_SWITCH) {
+        return false;
+    }
     fmp_pipe_use(p, u->in, NULL);
     u->in = NULL;
     u->agreed = true;
+    return true;
 }
 
 void
 fmp_upgrade_follow(struct fmp_upgrade *u, struct fmp_pipe *p)
 {
     uint8_t byte;
-    if (fmp_socket_peek_byte(p->fd, &byte) == 1 && fmp_upgrade_is_switch(u, byte)) {
+    if (fmp_socket_peek_byte(p->fd, &byte) == 1 && fmp_upgrade_hear(u, p, byte)) {
         (void)fmp_socket_take_byte(p->fd, &byte);
-        fmp_upgrade_followed(u, p);
     }
 }
 

@@ -44,10 +44,8 @@ void fmp_upgrade_switch(struct fmp_upgrade *u, struct fmp_pipe *p);
 /* Something is there to be read: takes the peer's FMP_SWITCH if it is that. */
 void fmp_upgrade_follow(struct fmp_upgrade *u, struct fmp_pipe *p);
 
-/* The same in two steps, for who reads the socket himself: is the byte that was read the switch? If
- * so, he has followed. */
-bool fmp_upgrade_is_switch(const struct fmp_upgrade *u, uint8_t byte);
-void fmp_upgrade_followed(struct fmp_upgrade *u, struct fmp_pipe *p);
+/* For who reads the socket himself: whether the byte that he read is the switch. */
+bool fmp_upgrade_hear(struct fmp_upgrade *u, struct fmp_pipe *p, uint8_t byte);
 
 void fmp_upgrade_free(struct fmp_upgrade *u);
 

@@ -153,8 +153,7 @@ read_header(FmpConnection *self, uint8_t *head, struct fmp_wire_fds *fds)
     if (read_exactly(self, head, first, fds) < 0) {
         return -1;
     }
-    if (first == 1 && fmp_upgrade_is_switch(&self->upgrade, head[0])) {
-        fmp_upgrade_followed(&self->upgrade, &self->pipe);
+    if (first == 1 && fmp_upgrade_hear(&self->upgrade, &self->pipe, head[0])) {
         return 1;
     }
     return first == 4 ? 0 : read_exactly(self, head + 1, 3, NULL);
