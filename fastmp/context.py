@@ -115,9 +115,7 @@ class BaseContext(_original.BaseContext):
         """Returns a queue object"""
         from .queues import JoinableQueue
 
-        return JoinableQueue(  # type: ignore[call-arg]
-            maxsize, ctx=self.get_context(), strict=strict
-        )
+        return JoinableQueue(maxsize, ctx=self.get_context(), strict=strict)
 
     def SimpleQueue(self) -> queues.SimpleQueue[Any]:
         """Returns a queue object"""

@@ -102,7 +102,7 @@ class Queue(_std.queues.Queue):
         return _new(cls, maxsize)
 
     def __init__(self, maxsize=0, *, ctx):
-        _std.queues.Queue.__init__(self, maxsize, ctx=ctx)
+        super().__init__(maxsize, ctx=ctx)
         _adopt_ends(self, send_bytes="_writer", recv_bytes="_reader", poll="_reader")
 
 
@@ -113,10 +113,6 @@ class JoinableQueue(Queue, _std.queues.JoinableQueue):
         if cls is JoinableQueue:
             cls = _NativeJoinableQueue
         return _new(cls, maxsize)
-
-    def __init__(self, maxsize=0, *, ctx):
-        _std.queues.JoinableQueue.__init__(self, maxsize, ctx=ctx)
-        _adopt_ends(self, send_bytes="_writer", recv_bytes="_reader", poll="_reader")
 
 
 class SimpleQueue(_std.queues.SimpleQueue):

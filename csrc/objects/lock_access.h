@@ -4,7 +4,8 @@
  *
  * A *brief* hold spans a few C statements that keep the GIL, run no Python and allocate nothing.
  * No other thread of this process can look meanwhile (without a GIL it sees that the lock is held,
- * by nobody it knows, and waits), so owner and count stay unwritten and the hold is two atomics. It is scoped: if the process is killed inside, the next waiter takes over.
+ * by nobody it knows, and waits), so owner and count stay unwritten and the hold is two atomics. It
+ * is scoped: if the process is killed inside, the next waiter takes over.
  */
 #ifndef FMP_OBJECTS_LOCK_ACCESS_H
 #define FMP_OBJECTS_LOCK_ACCESS_H

@@ -2,8 +2,8 @@
  *
  * Everything here is process-local and touched with the GIL held, but for the words of type
  * fmp_a32, which sleeping threads look at without it. Without a GIL, pool_gate of the module's state
- * stands for it: one for all boards and jobs, since a job outlives what ties it to its board. A child of a fork inherits the objects and
- * may not use them: `generation` tells.
+ * stands for it: one for all boards and jobs, since a job outlives what ties it to its board. A child
+ * of a fork inherits the objects and may not use them: `generation` tells.
  *
  * Nobody collects results in the background. A thread that waits for something takes the role of
  * the collector when it is free, sleeps for results and deals them out; the others sleep until

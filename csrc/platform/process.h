@@ -38,8 +38,7 @@ fmp_who_pid(fmp_who who)
 
 /* False when the process has ended, is a zombie (but not while one of its threads goes on after the
  * main thread's end), or its pid belongs to a younger process. When it cannot be known (no /proc),
- * true. Costs two system calls or more: for ticks, not for hot
- * paths. */
+ * true. Costs two system calls or more: for ticks, not for hot paths. */
 bool fmp_who_alive(fmp_who who);
 
 /* True when nobody has its pid any more; false also for a zombie. One system call. */
