@@ -5,12 +5,28 @@
 #include "sync/mutex.h"
 
 #include <errno.h>
+#include <stdbool.h>
 
 #include "base/atomics.h"
+#include "base/check.h"
 #include "base/status.h"
 #include "platform/clock.h"
 
 #define SPINS 100
+
+/* The C library believes the mutex what kind it is: it aborts over some, and waits for ever for
+ * others. So whatever is not what fmp_mutex_init() makes is not given to it. */
+static inline bool
+is_ours(const struct fmp_mutex_shm *m)
+{
+#ifdef __GLIBC__
+    enum { ROBUST = 16, SHARED = 128 };
+    return *(const volatile int *)&m->mutex.__data.__kind == (ROBUST | SHARED);
+#else
+    (void)m;
+    return true;
+#endif
+}
 
 int
 fmp_mutex_init(struct fmp_mutex_shm *m)
@@ -24,6 +40,7 @@ fmp_mutex_init(struct fmp_mutex_shm *m)
     pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
     rc = pthread_mutex_init(&m->mutex, &attr);
     pthread_mutexattr_destroy(&attr);
+    FMP_CHECK(rc != 0 || is_ours(m));
     return -rc;
 }
 
@@ -55,6 +72,9 @@ timed_lock(struct fmp_mutex_shm *m, int64_t ns)
 int
 fmp_mutex_lock(struct fmp_mutex_shm *m, int64_t budget_ns)
 {
+    if (!is_ours(m)) {
+        return FMP_CORRUPT;
+    }
     int rc = pthread_mutex_trylock(&m->mutex);
     if (rc != EBUSY) {
         return taken(m, rc);

@@ -179,4 +179,34 @@ CASE(survives_a_storm_of_kills)
     }
 }
 
+/* Damaged words: the C library aborts over, or waits for ever in, what is none of our mutexes. */
+CASE(damaged_bytes_are_corruption_or_a_lock_that_is_busy)
+{
+    uint64_t seed = 7;
+    for (int round = 0; round < 20000; round++) {
+        static struct fmp_mutex_shm mutex;
+        CHECK_EQ(fmp_mutex_init(&mutex), FMP_OK);
+        unsigned bit = random_next(&seed) % (8 * sizeof mutex);
+        if (round % 2 == 0) {
+            ((uint8_t *)&mutex)[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        }
+        else {
+            uint32_t word = random_next(&seed) >> random_next(&seed) % 32;
+            memcpy((uint8_t *)&mutex + bit / 32 * 4, &word, sizeof word);
+        }
+        int rc = fmp_mutex_lock(&mutex, round % 5 == 0);
+        CHECK(rc == FMP_OK || rc == FMP_AGAIN || rc == FMP_OWNER_DIED || rc == FMP_CORRUPT
+              || rc == -ENOTRECOVERABLE);
+        if (rc == FMP_OK || rc == FMP_OWNER_DIED) {
+            fmp_mutex_unlock(&mutex);
+        }
+    }
+}
+
+CASE(another_kind_of_mutex_is_corruption)
+{
+    struct fmp_mutex_shm plain = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+    CHECK_EQ(fmp_mutex_lock(&plain, 0), FMP_CORRUPT);
+}
+
 CHECK_MAIN
