@@ -73,18 +73,17 @@ fmp_segment_create(uint32_t kind, size_t size, struct fmp_segment **out)
 static int
 map_foreign(int fd, struct fmp_segment **out)
 {
-    int64_t size = fmp_memory_size(fd);
-    int rc = size < 0 ? (int)size : size < FMP_PAGE ? FMP_CORRUPT : FMP_OK;
+    uint64_t size = 0;
+    int rc = fmp_memory_inspect(fd, &size);
     if (rc == FMP_OK) {
-        rc = map_segment(fd, (size_t)size, out);
+        rc = size < FMP_PAGE ? FMP_CORRUPT : map_segment(fd, size, out);
     }
     if (rc != FMP_OK) {
         fmp_fd_close(fd);
         return rc;
     }
     const struct fmp_header_shm *h = (*out)->known.header;
-    if (!fmp_header_check(h, FMP_KIND_SLAB, (uint64_t)size)
-        && !fmp_header_check(h, FMP_KIND_BLOCK, (uint64_t)size)) {
+    if (!fmp_header_check(h, FMP_KIND_SLAB, size) && !fmp_header_check(h, FMP_KIND_BLOCK, size)) {
         unmap_segment(*out);
         return FMP_CORRUPT;
     }

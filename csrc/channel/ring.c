@@ -118,13 +118,16 @@ fmp_ring_create(struct fmp_ring *r, uint32_t max_items, uint64_t max_bytes)
 int
 fmp_ring_attach(struct fmp_ring *r, int fd)
 {
-    int64_t size = fmp_memory_size(fd);
-    int rc = size < 0 ? (int)size : size < FMP_RING_DATA ? FMP_CORRUPT : open_ring(r, fd);
+    uint64_t size = 0;
+    int rc = fmp_memory_inspect(fd, &size);
+    if (rc == FMP_OK) {
+        rc = size < FMP_RING_DATA ? FMP_CORRUPT : open_ring(r, fd);
+    }
     if (rc != FMP_OK) {
         fmp_fd_close(fd);
         return rc;
     }
-    if (!fmp_header_check(&r->shm->header, FMP_KIND_RING, (uint64_t)size)) {
+    if (!fmp_header_check(&r->shm->header, FMP_KIND_RING, size)) {
         fmp_ring_close(r);
         return FMP_CORRUPT;
     }
@@ -351,12 +354,18 @@ grow_locked(struct fmp_ring *r, uint64_t old, uint64_t new)
         unmap_view(&r->take);
         rc = map_view(r, &r->put, new);
     }
-    if (rc == FMP_OK) {
-        move_live(r->put.units, units_of(atomic_load(&r->shm->head)),
-                  units_of(atomic_load(&r->shm->tail)), old, new);
-        atomic_store(&r->shm->capacity, new);
+    if (rc != FMP_OK) {
+        return rc;
     }
-    return rc;
+    FMP_POINT("ring: to move");
+    uint32_t head = units_of(atomic_load(&r->shm->head));
+    uint32_t tail = units_of(atomic_load(&r->shm->tail));
+    if (tail - head > old) {
+        return FMP_CORRUPT;
+    }
+    move_live(r->put.units, head, tail, old, new);
+    atomic_store(&r->shm->capacity, new);
+    return FMP_OK;
 }
 
 /* With tail_lock held: room for `units` live units in all. */
@@ -464,13 +473,18 @@ fmp_ring_write(struct fmp_ring *r, const struct fmp_batch *batch, struct fmp_wai
             return FMP_CORRUPT;
         }
         rc = grow(r, used + units, w);
+        FMP_POINT("ring: grown");
         if (rc == FMP_OK) {
             rc = cover(r, &r->put, &r->take, &r->shm->head_lock, &capacity);
         }
         if (rc != FMP_OK) {
             return rc;
         }
+        if (used + units > capacity) {
+            return FMP_CORRUPT;
+        }
     }
+    FMP_POINT("ring: to write");
     uint64_t at = byte_at(tail, capacity);
     for (unsigned i = 0; i < batch->n_parts; i++) {
         copy_in(r->put.units, capacity, at, batch->parts[i].data, batch->parts[i].size);
@@ -548,8 +562,10 @@ look_at_first(struct fmp_ring *r, uint32_t max_items, struct fmp_wait *w, struct
         fmp_wait_on_word(w, fmp_low_half(&shm->tail), items_of(tail), &shm->takers);
         return FMP_AGAIN;
     }
+    FMP_POINT("ring: tail seen");
     int rc = cover(r, &r->take, &r->put, &r->shm->tail_lock, &f->capacity);
     if (rc == FMP_OK) {
+        FMP_POINT("ring: to measure");
         rc = measure(r->take.units, tail, max_items, f);
     }
     return rc;
@@ -571,6 +587,7 @@ fmp_ring_read(struct fmp_ring *r, uint32_t max_items, struct fmp_buffer *out, st
     if (rc != FMP_OK) {
         return rc;
     }
+    FMP_POINT("ring: measured");
     out->size = f.span * FMP_UNIT;
     copy_out(r->take.units, f.capacity, byte_at(f.head, f.capacity), out->data, out->size);
     *commit = advance(f.head, f.span, f.items);
@@ -599,6 +616,7 @@ fmp_ring_read_payload(struct fmp_ring *r, uint64_t header, void *out, struct fmp
         return FMP_TOO_BIG;
     }
     if (rc == FMP_OK) {
+        FMP_POINT("ring: measured");
         uint64_t ring = f.capacity * FMP_UNIT;
         uint64_t at = (byte_at(f.head, f.capacity) + FMP_RECORD_HEADER) & (ring - 1);
         copy_out(r->take.units, f.capacity, at, out, fmp_record_length(header));

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/status.h"
 #include "platform/available.h"
 #include "platform/clock.h"
 
@@ -28,7 +29,7 @@ fmp_memory_create(size_t size)
         return -errno;
     }
     int rc = fmp_memory_reserve(fd, 0, size);
-    if (rc == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) < 0) {
+    if (rc == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_SEAL) < 0) {
         rc = -errno;
     }
     if (rc < 0) {
@@ -102,6 +103,21 @@ fmp_memory_size(int fd)
 {
     struct stat st;
     return fstat(fd, &st) == 0 ? (int64_t)st.st_size : -errno;
+}
+
+int
+fmp_memory_inspect(int fd, uint64_t *size)
+{
+    int64_t bytes = fmp_memory_size(fd);
+    if (bytes < 0) {
+        return (int)bytes;
+    }
+    int seals = fcntl(fd, F_GET_SEALS); /* fails for what is no memfd */
+    if (seals < 0 || (seals & F_SEAL_SHRINK) == 0) {
+        return FMP_CORRUPT;
+    }
+    *size = (uint64_t)bytes;
+    return FMP_OK;
 }
 
 void

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 /* A new memfd of `size` bytes, all of them reserved: touching them cannot fault for want of
- * memory. It can grow but never shrink (sealed), so no peer can pull pages from under us. Returns
+ * memory. It can grow but never shrink (sealed, for good), so no peer can pull pages from under us. Returns
  * the descriptor (close-on-exec), or -errno: -ENOSPC or -ENOMEM on a full machine, -EFBIG under
  * RLIMIT_FSIZE, -EMFILE. */
 int fmp_memory_create(size_t size);
@@ -25,6 +25,10 @@ void fmp_memory_unmap(void *address, size_t length);
 
 /* Size of the file in bytes, or -errno. */
 int64_t fmp_memory_size(int fd);
+
+/* The size of a file that another process made. FMP_CORRUPT when it could still be cut off under
+ * our mapping: it is none of fmp_memory_create()'s. */
+int fmp_memory_inspect(int fd, uint64_t *size);
 
 /* Fills with random bytes; never fails (falls back on clock and pid). */
 void fmp_memory_random(void *out, size_t size);

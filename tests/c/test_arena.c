@@ -185,9 +185,26 @@ CASE(slots_outside_their_segment_are_refused)
     attach_bad(fd, SIZE_MAX - 63, 64);
 }
 
+CASE(a_segment_that_could_shrink_is_refused)
+{
+    struct fmp_slot slot = new_slot(64), other;
+    CHECK(ftruncate(fmp_segment_fd(slot.segment), 4096) < 0);
+    int fd = memfd_create("copy", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    CHECK_EQ(ftruncate(fd, 8192), 0);
+    struct fmp_header_shm header = {
+        .magic = FMP_MAGIC, .version = FMP_LAYOUT_VERSION, .kind = FMP_KIND_SLAB, .size = 8192};
+    CHECK_EQ(pwrite(fd, &header, sizeof header, 0), sizeof header);
+    attach_bad(fd, 64, 64);
+    CHECK_EQ(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+    CHECK_EQ(fmp_slot_attach(another_fd(fd), 64, 64, &other), FMP_OK);
+    fmp_slot_free(&other);
+    fmp_slot_free(&slot);
+}
+
 CASE(what_is_no_segment_is_refused)
 {
-    int fd = memfd_create("other", MFD_CLOEXEC);
+    int fd = memfd_create("other", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    CHECK_EQ(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
     attach_bad(fd, 64, 64); /* empty */
     CHECK_EQ(ftruncate(fd, 8192), 0);
     attach_bad(fd, 64, 64); /* zeros */

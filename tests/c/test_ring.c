@@ -289,7 +289,8 @@ CASE(what_is_no_ring_is_refused)
     struct fmp_ring r;
     int fds = count_fds();
     CHECK(fmp_ring_attach(&r, -1) < 0);
-    int fd = memfd_create("other", MFD_CLOEXEC);
+    int fd = memfd_create("other", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    CHECK_EQ(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
     CHECK_EQ(fmp_ring_attach(&r, another_fd(fd)), FMP_CORRUPT);
     CHECK_EQ(ftruncate(fd, 1 << 20), 0);
     CHECK_EQ(fmp_ring_attach(&r, another_fd(fd)), FMP_CORRUPT);
@@ -298,6 +299,72 @@ CASE(what_is_no_ring_is_refused)
     CHECK_EQ(pwrite(fd, &header, sizeof header, 0), sizeof header);
     CHECK_EQ(fmp_ring_attach(&r, another_fd(fd)), FMP_CORRUPT); /* another kind */
     CHECK_EQ(count_fds(), fds + 1);
+}
+
+/* Else a peer cuts the file off, and who looks at it gets SIGBUS. */
+CASE(a_ring_that_could_shrink_is_refused)
+{
+    struct fmp_ring r, other;
+    CHECK_EQ(fmp_ring_create(&r, 0, 0), FMP_OK);
+    CHECK(ftruncate(r.fd, FMP_RING_DATA) < 0);
+    int fd = memfd_create("copy", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    CHECK_EQ(ftruncate(fd, 1 << 20), 0);
+    CHECK_EQ(pwrite(fd, r.shm, FMP_RING_DATA, 0), FMP_RING_DATA);
+    int fds = count_fds();
+    CHECK_EQ(fmp_ring_attach(&other, another_fd(fd)), FMP_CORRUPT);
+    CHECK_EQ(count_fds(), fds); /* the descriptor was taken over all the same */
+    CHECK_EQ(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+    CHECK_EQ(fmp_ring_attach(&other, another_fd(fd)), FMP_OK);
+    fmp_ring_close(&other);
+    fmp_ring_close(&r);
+}
+
+static struct fmp_ring *damaged_ring;
+
+static void
+set_tail_far(const char *name)
+{
+    if (strcmp(name, "ring: to move") == 0) {
+        at_point = NULL;
+        atomic_store(&damaged_ring->shm->tail, UINT64_C(0xfffffff0) << 32 | 5);
+    }
+}
+
+/* A peer sets the tail while we make the ring larger: not 64 GiB are moved. */
+CASE(positions_that_cannot_be_stop_growth)
+{
+    struct fmp_ring r;
+    struct fmp_wait w;
+    CHECK_EQ(fmp_ring_create(&r, 0, 0), FMP_OK);
+    damaged_ring = &r;
+    at_point = set_tail_far;
+    long long start = check_now_ms();
+    CHECK_EQ(put_raw(&r, 60000, &w, true), FMP_CORRUPT);
+    CHECK(at_point == NULL);
+    CHECK(check_now_ms() - start < 1000);
+    fmp_ring_close(&r);
+}
+
+static void
+set_capacity_small(const char *name)
+{
+    if (strcmp(name, "ring: grown") == 0) {
+        at_point = NULL;
+        atomic_store(&damaged_ring->shm->capacity, 256);
+    }
+}
+
+/* A peer undoes our growth before we write. */
+CASE(a_capacity_that_shrinks_again_is_corruption)
+{
+    struct fmp_ring r;
+    struct fmp_wait w;
+    CHECK_EQ(fmp_ring_create(&r, 0, 0), FMP_OK);
+    damaged_ring = &r;
+    at_point = set_capacity_small;
+    CHECK_EQ(put_raw(&r, 60000, &w, true), FMP_CORRUPT);
+    CHECK(at_point == NULL);
+    fmp_ring_close(&r);
 }
 
 static void
