@@ -8,8 +8,9 @@ JOBS ?= $(shell nproc)
 T ?=
 ARGS ?=
 MINUTES ?= 5
+SECONDS ?= 60
 
-.PHONY: help setup build debug sanitize notick test libs ctest cpython models stress lint format bench docs demo clean
+.PHONY: help setup build debug sanitize notick test libs ctest fuzz cpython models stress lint format bench docs demo clean
 
 help: ## this list
 	@echo "make <task> [PY=3.10|...|3.15]"
@@ -34,6 +35,9 @@ ctest: ## C tests of base-channel without Python: plain, without ticks, under AS
 	@$(MAKE) --no-print-directory -j$(JOBS) -f tests/c/Makefile VARIANT=plain
 	@$(MAKE) --no-print-directory -j$(JOBS) -f tests/c/Makefile VARIANT=notick
 	@$(MAKE) --no-print-directory -j$(JOBS) -f tests/c/Makefile VARIANT=asan
+
+fuzz: ## hostile bytes: each target of tests/fuzz for SECONDS=60, by libFuzzer (needs clang); T=ring
+	@tests/fuzz/run $(SECONDS) $(T)
 
 sanitize: setup ## a core with ASan and UBSan, apart from the tree, and most tests on it
 	@tools/variant sanitize $(PYTHON) $(T) $(ARGS)
