@@ -71,6 +71,9 @@ fmp_eventfd_signal(int fd)
 void
 fmp_eventfd_clear(int fd)
 {
+    /* Made non-blocking, but others who have it may have changed that. */
     eventfd_t count;
-    (void)!eventfd_read(fd, &count);
+    if (fmp_poll_now(fd, FMP_POLL_IN) > 0) {
+        (void)!eventfd_read(fd, &count);
+    }
 }

@@ -1,6 +1,7 @@
 /* test_mailbox.c - channel/mailbox.c between processes: order, wake-ups, kills, bell, tasks. */
 #include "channel/mailbox.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <unistd.h>
@@ -552,6 +553,23 @@ CASE(attaching_what_is_no_mailbox_closes_both_descriptors)
     CHECK_EQ(count_fds(), fds);
     fmp_mailbox_close(&box);
     fmp_mailbox_close(&box); /* twice is harmless */
+}
+
+/* The flag is the descriptor's, and whoever has it may set it: os.set_blocking(queue._reader...). */
+CASE(a_bell_that_blocks_stops_nobody)
+{
+    struct fmp_mailbox m;
+    struct message got;
+    CHECK_EQ(fmp_mailbox_create(&m, 0), FMP_OK);
+    CHECK_EQ(fcntl(m.bell, F_SETFL, fcntl(m.bell, F_GETFL) & ~O_NONBLOCK), 0);
+    struct fmp_wait w = {.budget_ns = 0, .fd = -1};
+    CHECK_EQ(fmp_mailbox_arm_bell(&m, &w), FMP_OK);
+    CHECK_EQ(take_message(&m, &got, 0), FMP_TIMEOUT); /* silences what does not ring */
+    put_message(&m, 1, 1, 10);
+    CHECK(fmp_poll_now(m.bell, FMP_POLL_IN) > 0);
+    CHECK_EQ(take_message(&m, &got, 0), FMP_OK);
+    CHECK_EQ(fmp_poll_now(m.bell, FMP_POLL_IN), 0);
+    fmp_mailbox_close(&m);
 }
 
 CHECK_MAIN
