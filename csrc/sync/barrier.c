@@ -1,7 +1,8 @@
 /* barrier.c - rounds of a barrier; see barrier.h.
  *
  * Owns nothing. A kill
- *   - inside the mutex: the next to take it breaks the barrier, as nobody knows who was told what;
+ *   - inside the mutex: the next to take it, at a tick at the latest, breaks the barrier, as nobody
+ *     knows who was told what;
  *   - between a change and its wake: the sleepers' ticks see it;
  *   - of one that has a place: its neighbour's tick breaks the barrier, in the next round if this one
  *     has been passed, and the place is free again.
@@ -183,8 +184,10 @@ somebody_died(struct fmp_barrier *b)
     for (uint32_t i = 0; i < b->places; i++) {
         struct fmp_barrier_place_shm *p = &b->shm->place[i];
         fmp_who who = atomic_load(&p->who);
-        if (atomic_load(&p->outcome) != FMP_PLACE_FREE && who != me
-            && now - atomic_load(&p->beat) > STALE_MS && !fmp_who_alive(who)) {
+        /* Signed: a beat may be younger than `now`. */
+        int32_t silent = (int32_t)(now - atomic_load(&p->beat));
+        if (atomic_load(&p->outcome) != FMP_PLACE_FREE && who != me && silent > STALE_MS
+            && !fmp_who_alive(who)) {
             died |= bury(b, i, who);
         }
     }
@@ -408,6 +411,11 @@ fmp_barrier_tick(struct fmp_barrier *b, const struct fmp_party *party)
     fmp_who me = fmp_who_am_i();
     if (party->place >= 0) {
         atomic_store(&place_of(b, party)->beat, milliseconds());
+    }
+    /* Who was killed in the mutex, and had no place, may have told some and not us. */
+    struct fmp_wait now = {.budget_ns = 0};
+    if (lock(b, &now) == FMP_OK) {
+        fmp_mutex_unlock(&b->shm->mutex);
     }
     for (uint32_t step = 1; step <= b->places; step++) {
         uint32_t i = (uint32_t)(party->place + (int32_t)step) % b->places;

@@ -216,6 +216,33 @@ CASE(a_killed_party_breaks_it)
     CHECK_EQ(atomic_load(&room->barrier.shm->state), FMP_BARRIER_BROKEN);
 }
 
+static void
+tell_one_and_die(void *arg)
+{
+    struct room *room = arg;
+    CHECK_EQ(fmp_mutex_lock(&room->barrier.shm->mutex, FMP_SECOND), FMP_OK);
+    atomic_store(&room->barrier.shm->place[0].outcome, FMP_PLACE_PASSED);
+}
+
+static void
+wait_and_pass(void *arg)
+{
+    uint32_t index;
+    CHECK_EQ(wait_at(arg, FMP_NEVER, &index), FMP_OK);
+}
+
+/* The last to come has no place, so it is nobody's neighbour. */
+CASE(the_last_to_come_is_killed_after_it_told_one)
+{
+    struct room *room = new_room(3);
+    pid_t told = start_waiter(room, wait_and_pass);
+    pid_t other = start_waiter(room, wait_and_be_broken);
+    check_reap(check_fork(tell_one_and_die, room));
+    check_reap(told);
+    check_reap(other);
+    CHECK_EQ(atomic_load(&room->barrier.shm->state), FMP_BARRIER_BROKEN);
+}
+
 CASE(the_last_to_come_does_not_pass_with_the_dead)
 {
     struct room *room = new_room(2);
