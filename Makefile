@@ -9,8 +9,9 @@ T ?=
 ARGS ?=
 MINUTES ?= 5
 SECONDS ?= 60
+QUICK ?=
 
-.PHONY: help setup build debug sanitize notick test libs ctest fuzz cpython models stress lint format bench docs demo clean
+.PHONY: help setup build debug sanitize notick test libs ctest crash fuzz cpython models stress lint format bench docs demo clean
 
 help: ## this list
 	@echo "make <task> [PY=3.10|...|3.15]"
@@ -38,6 +39,9 @@ ctest: ## C tests of base-channel without Python: plain, without ticks, under AS
 
 fuzz: ## hostile bytes: each target of tests/fuzz for SECONDS=60, by libFuzzer (needs clang); T=ring
 	@tests/fuzz/run $(SECONDS) $(T)
+
+crash: ## steps through the protocols: a kill and a pause at every instruction; QUICK=1 a few of them
+	@python3 -m tests.crash $(if $(QUICK),--quick) $(ARGS)
 
 sanitize: setup ## a core with ASan and UBSan, apart from the tree, and most tests on it
 	@tools/variant sanitize $(PYTHON) $(T) $(ARGS)

@@ -72,8 +72,8 @@ wait_for(try_fn try_once, void *arg, int64_t deadline)
     }
 }
 
-static uint8_t
-byte_of(const struct message *m, uint32_t i)
+uint8_t
+message_byte(const struct message *m, uint32_t i)
 {
     return (uint8_t)((m->sender * 31 + m->number) * 7 + i * 13 + (i >> 8));
 }
@@ -96,7 +96,7 @@ put_message(struct fmp_mailbox *m, uint32_t sender, uint32_t number, uint32_t le
     static uint8_t body[LONGEST_MESSAGE];
     struct message head = {sender, number, length};
     for (uint32_t i = 0; i < length; i++) {
-        body[i] = byte_of(&head, i);
+        body[i] = message_byte(&head, i);
     }
     uint64_t total = sizeof head + length;
     uint64_t header = fmp_record_header(total, 1);
@@ -120,7 +120,7 @@ next_message(const struct fmp_buffer *batch, size_t *offset, struct message *out
     memcpy(out, data, sizeof *out);
     CHECK_EQ(length, sizeof *out + out->length);
     for (uint32_t i = 0; i < out->length; i++) {
-        CHECK_EQ(data[sizeof *out + i], byte_of(out, i));
+        CHECK_EQ(data[sizeof *out + i], message_byte(out, i));
     }
     return true;
 }

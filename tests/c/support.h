@@ -30,6 +30,7 @@ struct message {
     uint32_t length; /* of the bytes that follow */
 };
 #define LONGEST_MESSAGE 200000
+uint8_t message_byte(const struct message *m, uint32_t i);
 
 /* Puts one message, waiting while the mailbox is full. */
 void put_message(struct fmp_mailbox *m, uint32_t sender, uint32_t number, uint32_t length);

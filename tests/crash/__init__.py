@@ -1,0 +1,1 @@
+"""The ptrace stepper: kills and pauses at every instruction, and mutants that it has to catch."""
