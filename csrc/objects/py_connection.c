@@ -411,6 +411,7 @@ connection_attach(PyTypeObject *type, PyObject *args)
     int rc = fmp_pipe_attach(&self->pipe, fd, in, out);
     if (rc != FMP_OK) {
         fmp_connection_raise(self, rc, "attach to a pipe");
+        fmp_fd_close(fd); /* the rings' have been closed */
         Py_DECREF(self);
         return NULL;
     }

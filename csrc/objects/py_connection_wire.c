@@ -14,6 +14,7 @@
 #include "platform/socket.h"
 
 #define LONGEST_SHORT 0x7fffffff
+#define TRUSTED (16 << 20) /* bytes that are reserved on a header's word; more come with the data */
 
 struct transfer {
     int fd;
@@ -111,8 +112,9 @@ fmp_wire_send(FmpConnection *self, const void *data, size_t size, struct fmp_wir
 
 /* --- receiving ------------------------------------------------------------------------------- */
 
+/* `begun`: of what this is a part of, something has been read. */
 static int
-read_exactly(FmpConnection *self, void *data, size_t size, struct fmp_wire_fds *fds)
+read_exactly(FmpConnection *self, void *data, size_t size, struct fmp_wire_fds *fds, bool begun)
 {
     struct transfer t = {.data = data, .n_data = size, .fds = fds};
     while (t.n_data > 0) {
@@ -120,7 +122,7 @@ read_exactly(FmpConnection *self, void *data, size_t size, struct fmp_wire_fds *
             return -1;
         }
         if (t.n == 0) {
-            if (t.n_data == size) {
+            if (t.n_data == size && !begun) {
                 PyErr_SetNone(PyExc_EOFError);
             }
             else {
@@ -150,13 +152,35 @@ static int
 read_header(FmpConnection *self, uint8_t *head, struct fmp_wire_fds *fds)
 {
     size_t first = self->role == FMP_MAY_OFFER || self->upgrade.in != NULL ? 1 : 4;
-    if (read_exactly(self, head, first, fds) < 0) {
+    if (read_exactly(self, head, first, fds, false) < 0) {
         return -1;
     }
     if (first == 1 && fmp_upgrade_hear(&self->upgrade, &self->pipe, head[0])) {
         return 1;
     }
-    return first == 4 ? 0 : read_exactly(self, head + 1, 3, NULL);
+    return first == 4 ? 0 : read_exactly(self, head + 1, 3, NULL, true);
+}
+
+/* A peer may say any size: memory is taken as the bytes come. */
+static PyObject *
+read_body(FmpConnection *self, size_t size)
+{
+    size_t have = 0, room = size < TRUSTED ? size : TRUSTED;
+    PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)room);
+    while (bytes != NULL) {
+        if (read_exactly(self, PyBytes_AS_STRING(bytes) + have, room - have, NULL, have > 0) < 0) {
+            Py_CLEAR(bytes);
+        }
+        else if (room == size) {
+            break;
+        }
+        else {
+            have = room;
+            room = size - have < have ? size : 2 * have;
+            (void)_PyBytes_Resize(&bytes, (Py_ssize_t)room); /* NULL when it fails */
+        }
+    }
+    return bytes;
 }
 
 PyObject *
@@ -169,7 +193,7 @@ fmp_wire_receive(FmpConnection *self, uint64_t longest, struct fmp_wire_fds *fds
     int32_t short_size = (int32_t)big_endian(head, 4);
     uint64_t size = short_size > 0 ? (uint64_t)short_size : 0;
     if (short_size == -1) {
-        if (read_exactly(self, head, 8, NULL) < 0) {
+        if (read_exactly(self, head, 8, NULL, false) < 0) {
             return NULL;
         }
         size = big_endian(head, 8);
@@ -180,11 +204,7 @@ fmp_wire_receive(FmpConnection *self, uint64_t longest, struct fmp_wire_fds *fds
     if (size > PY_SSIZE_T_MAX) {
         return PyErr_NoMemory();
     }
-    PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
-    if (bytes != NULL && read_exactly(self, PyBytes_AS_STRING(bytes), (size_t)size, NULL) < 0) {
-        Py_CLEAR(bytes);
-    }
-    return bytes;
+    return read_body(self, (size_t)size);
 }
 
 /* --- poll ------------------------------------------------------------------------------------ */
