@@ -129,7 +129,7 @@ strike(struct input *in, const struct victim *v, bool inside)
     uint64_t value = 0;
     memcpy(&value, v->base + f.offset, f.size);
     value = new_value(in, value, f.size);
-    if (!inside || !is_spared(v, f)) {
+    if (!(inside || v->spare_always) || !is_spared(v, f)) {
         memcpy(v->base + f.offset, &value, f.size);
     }
 }

@@ -48,6 +48,7 @@ struct victim {
      * pointers in them while they are held (docs/crash-safety.md). */
     const struct field *spared;
     unsigned n_spared;
+    bool spare_always; /* nor between two */
 };
 
 /* Damages something of `v` now. */

@@ -72,8 +72,10 @@ static int
 new_file(struct input *in)
 {
     static alignas(64) uint8_t bytes[LONGEST_FILE];
-    struct victim v = {
-        bytes, sizeof bytes, file_fields, sizeof file_fields / sizeof *file_fields, NULL, 0};
+    struct victim v = {.base = bytes,
+                       .size = sizeof bytes,
+                       .fields = file_fields,
+                       .n_fields = sizeof file_fields / sizeof *file_fields};
     unsigned kind = take_below(in, 4);
     memset(bytes, 0, sizeof bytes);
     if (kind < 2) {
