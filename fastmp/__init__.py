@@ -20,6 +20,8 @@ from .errors import (  # noqa: E402
     BrokenPoolError,
     CorruptionError,
     PoolTerminatedError,
+    TaskCancelledError,
+    TaskTimeoutError,
     WorkerLostError,
 )
 
@@ -29,6 +31,8 @@ __all__ += [
     "BrokenPoolError",
     "CorruptionError",
     "PoolTerminatedError",
+    "TaskCancelledError",
+    "TaskTimeoutError",
     "WorkerLostError",
     "install",
 ]

@@ -15,6 +15,8 @@ from .context import Process as Process
 from .errors import BrokenPoolError as BrokenPoolError
 from .errors import CorruptionError as CorruptionError
 from .errors import PoolTerminatedError as PoolTerminatedError
+from .errors import TaskCancelledError as TaskCancelledError
+from .errors import TaskTimeoutError as TaskTimeoutError
 from .errors import WorkerLostError as WorkerLostError
 
 # Functions that return instances of these classes.  As in typeshed, so that programs which write
@@ -76,6 +78,8 @@ __all__ = [
     "RawValue",
     "Semaphore",
     "SimpleQueue",
+    "TaskCancelledError",
+    "TaskTimeoutError",
     "TimeoutError",
     "Value",
     "WorkerLostError",

@@ -16,6 +16,7 @@ import traceback
 
 from . import _core, _std
 from ._handles import for_child
+from ._limits import Limits
 from .errors import BrokenPoolError, PoolTerminatedError, WorkerLostError
 
 __all__ = ["Crew", "TaskBoard", "work"]
@@ -93,11 +94,11 @@ def describe_exit(error):
 #
 
 
-def describe(job, index):
+def describe(job, index=None):
     """What a task of a job was: the function's name and which items it was given."""
     func = job._function
     name = getattr(func, "__qualname__", None) or repr(func)
-    if job._kind == 0:
+    if job._kind == 0 or index is None:
         return f"{name}()"
     first = index * job._chunksize
     if job._chunksize == 1:
@@ -159,6 +160,8 @@ class Crew:
         self._deaths = collections.deque()
         self._server = None
         self._feeders = set()
+        self._killed = set()  # workers, by cancel()
+        self._limits = None
         self.board.supervise = self.supervise
         self.board.keep_serving = maxtasks is not None
 
@@ -244,8 +247,9 @@ class Crew:
             self._last_failure = f"a worker {_ending(w.exitcode)} before it was ready"
         else:
             self._succeeded()
-            if state == _READY:
+            if state == _READY and w not in self._killed:
                 self._deaths.append(time.monotonic())
+            self._killed.discard(w)
         if lost is not None:
             job, index = lost
             task = describe(job, index)
@@ -296,6 +300,49 @@ class Crew:
         error.__cause__ = cause
         self.board.understaffed = False
         self.board.end(error)
+
+    #
+    # Ending a job early
+    #
+
+    def cancel(self, job, error):
+        """Fail a call or map with *error*, and kill the workers that are at it.
+
+        False when its results have come, or come meanwhile.
+        """
+        if not self.board.owned:
+            return self.board.cancel(job)  # says why not
+        with self._lock:
+            slots = None if self._stopping else self.board.cancel(job)
+            if slots is None:
+                return False
+            try:
+                failed = self.board.fail_job(job, error)
+            except BaseException:
+                self.board.spare(job)
+                raise
+            if not failed:
+                self.board.spare(job)
+                return False
+            doomed = [w for w, slot in self._slots.items() if slot in slots]
+            for w in doomed:
+                util.debug(f"killing worker {w.pid}: {error}")
+                self._killed.add(w)
+                w.kill()
+            if self._wait_for(doomed, self.grace):
+                self.supervise()
+            return True
+
+    def limit(self, job, seconds):
+        """Cancel a timed call when it has run for so long."""
+        with self._lock:
+            if self._stopping:
+                return
+            if self._limits is None:
+                self._limits = Limits(
+                    self._lock, self.board.running, self.cancel, describe, _report
+                )
+            self._limits.add(job, seconds)
 
     #
     # Threads, while something needs them
@@ -376,12 +423,14 @@ class Crew:
         self._forget()
 
     def _threads(self):
-        threads = {self._server, *self._feeders}
+        watcher = None if self._limits is None else self._limits.end()
+        threads = {self._server, watcher, *self._feeders}
         return threads - {None, threading.current_thread()}
 
     def _forget(self):
-        """Undo the circle of board and crew, so that the shared memory goes with its last user."""
+        """Undo the circles through the crew, so that the shared memory goes with its last user."""
         self.board.supervise = None
+        self._limits = None
 
     def terminate(self):
         """End all workers, whatever they are doing, and fail what has not been done.

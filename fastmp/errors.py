@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["BrokenPoolError", "CorruptionError", "PoolTerminatedError", "WorkerLostError"]
+from . import _std
+
+__all__ = [
+    "BrokenPoolError",
+    "CorruptionError",
+    "PoolTerminatedError",
+    "TaskCancelledError",
+    "TaskTimeoutError",
+    "WorkerLostError",
+]
 
 
 class CorruptionError(OSError):
@@ -35,3 +44,19 @@ class BrokenPoolError(RuntimeError):
 
 class PoolTerminatedError(RuntimeError):
     """The pool was terminated before the result came."""
+
+
+class TaskCancelledError(RuntimeError):
+    """``AsyncResult.cancel()`` has ended the call before its result came."""
+
+
+class TaskTimeoutError(_std.context.TimeoutError):
+    """A call of ``apply_async(timeout=...)`` ran for longer than that, and its worker was killed.
+
+    ``seconds`` is the limit, ``task`` what was running.
+    """
+
+    def __init__(self, message: str, seconds: float | None = None, task: str | None = None) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+        self.task = task

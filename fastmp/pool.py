@@ -6,7 +6,8 @@ talks to its workers (joblib, torch).
 
 When a worker is killed, the task that it ran fails with ``fastmp.WorkerLostError``, and the pool
 goes on.  A pool has no threads of its own: whoever waits for a result collects results.  Threads
-run only while callbacks are due, ``maxtasksperchild`` is set, or an iterator has to be fed.
+run only while callbacks are due, ``maxtasksperchild`` is set, a call has a time limit, or an
+iterator has to be fed.
 """
 
 import operator
@@ -14,8 +15,9 @@ import os
 import warnings
 
 from . import _core, _std, queues
-from ._workers import Crew
+from ._workers import Crew, describe
 from .context import _default_context
+from .errors import TaskCancelledError
 
 _original = _std.pool
 util = _std.util
@@ -77,11 +79,26 @@ class ThreadPool(_original.ThreadPool, Pool):
     """The stdlib's pool of threads."""
 
 
-class _ApplyResult(_core.PoolResult, _original.ApplyResult):
+class _Cancellable:
+    def cancel(self):
+        """End the call before its result comes; False when it has come already.
+
+        What no worker has begun is not begun any more; a worker that is at it is killed, and
+        another takes its place.  ``get()`` raises ``TaskCancelledError``, with which the
+        error_callback is called.  RuntimeError in a process that did not make the pool.
+        """
+        pool = self._pool
+        if pool is None:
+            return False
+        error = TaskCancelledError(f"{describe(self)} was cancelled")
+        return pool._crew.cancel(self, error)
+
+
+class _ApplyResult(_Cancellable, _core.PoolResult, _original.ApplyResult):
     pass
 
 
-class _MapResult(_core.PoolResult, _original.MapResult):
+class _MapResult(_Cancellable, _core.PoolResult, _original.MapResult):
     pass
 
 
@@ -224,17 +241,29 @@ class _NativePool(Pool):
         kwds={},  # noqa: B006
         callback=None,
         error_callback=None,
+        *,
+        timeout=None,
     ):
         """Call *func* in a worker; returns an ``AsyncResult`` at once.
 
         *callback* is called with the result, or *error_callback* with the exception, before
-        ``get()`` returns, in a thread of this process.
+        ``get()`` returns, in a thread of this process.  When the call runs for more than *timeout*
+        seconds, which begin when a worker has taken it, its worker is killed and ``get()`` raises
+        ``TaskTimeoutError``; other calls do not notice.  ValueError when *timeout* is negative.
         """
         if self._state != RUN:
             raise ValueError("Pool not running")
-        result = self._board.call(_ApplyResult, self, func, args, kwds, callback, error_callback)
+        if timeout is not None:
+            timeout = float(timeout)
+            if not timeout >= 0:
+                raise ValueError(f"timeout must be a number of seconds from 0, not {timeout}")
+        result = self._board.call(
+            _ApplyResult, self, func, args, kwds, callback, error_callback, timeout is not None
+        )
         if callback or error_callback:
             self._crew.need_server()
+        if timeout is not None:
+            self._crew.limit(result, timeout)
         return result
 
     def _map_async(

@@ -15,7 +15,7 @@ import tempfile
 
 import pytest
 
-from tests.support import census, procs
+from tests.support import census, procs, sanitizer
 from tests.support.watchdog import Watchdog
 
 START_METHODS = ["fork", "spawn", "forkserver"]
@@ -69,6 +69,8 @@ def pytest_configure(config):
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     os.environ["PYTHONFAULTHANDLER"] = "1"
     census.mark_semaphores()
+    if os.environ.get("FASTMP_SANITIZE"):
+        sanitizer.fork_without_ending_threads()
     # Should a test drive the machine out of memory, the kernel kills it before anything else.
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")

@@ -13,16 +13,13 @@
 #include "base/check.h"
 #include "base/points.h"
 #include "base/status.h"
-#include "platform/fd.h"
+#include "channel/ring_view.h"
 #include "platform/memory.h"
 
-#define FIRST_CAPACITY UINT64_C(256)         /* units: 4 KiB */
-#define KEPT_CAPACITY UINT64_C(65536)        /* units: 1 MiB stay reserved in an empty ring */
-#define KEPT_IF_USED (UINT64_C(1) << 24)     /* units: up to 256 MiB stay while they are in use */
-#define EMPTIES_BEFORE_SHRINK 64             /* so many times empty before it gives memory back */
-#define LARGEST_CAPACITY (UINT64_C(1) << 31) /* units: positions are modulo 2^32 */
-#define SMALLEST_VIEW UINT64_C(8192)         /* units mapped at least: growth seldom remaps */
-#define READ_AT_A_TIME (256 * 1024)          /* bytes after which a bulk read stops */
+#define KEPT_CAPACITY UINT64_C(65536)    /* units: 1 MiB stay reserved in an empty ring */
+#define KEPT_IF_USED (UINT64_C(1) << 24) /* units: up to 256 MiB stay while they are in use */
+#define EMPTIES_BEFORE_SHRINK 64         /* so many times empty before it gives memory back */
+#define READ_AT_A_TIME (256 * 1024)      /* bytes after which a bulk read stops */
 
 /* --- positions ----------------------------------------------------------------------------- */
 
@@ -64,189 +61,21 @@ fmp_ring_room(const struct fmp_ring *r)
     return count < limit ? limit - count : 0;
 }
 
-/* --- create, attach, map -------------------------------------------------------------------- */
-
-static bool
-valid_capacity(uint64_t capacity)
-{
-    return capacity >= FIRST_CAPACITY && capacity <= LARGEST_CAPACITY
-        && (capacity & (capacity - 1)) == 0;
-}
-
-static int
-open_ring(struct fmp_ring *r, int fd)
-{
-    void *page;
-    int rc = fmp_memory_map(fd, 0, FMP_RING_DATA, &page);
-    if (rc < 0) {
-        return rc;
-    }
-    *r = (struct fmp_ring){.shm = page, .fd = fd};
-    return FMP_OK;
-}
-
-int
-fmp_ring_create(struct fmp_ring *r, uint32_t max_items, uint64_t max_bytes)
-{
-    uint64_t size = FMP_RING_DATA + FIRST_CAPACITY * FMP_UNIT;
-    int fd = fmp_memory_create(size);
-    if (fd < 0) {
-        return fd;
-    }
-    int rc = open_ring(r, fd);
-    if (rc != FMP_OK) {
-        fmp_fd_close(fd);
-        return rc;
-    }
-    struct fmp_ring_shm *shm = r->shm;
-    shm->header = (struct fmp_header_shm){
-        .magic = FMP_MAGIC, .version = FMP_LAYOUT_VERSION, .kind = FMP_KIND_RING, .size = size};
-    fmp_memory_random(shm->header.id, sizeof(shm->header.id));
-    shm->max_items = max_items;
-    shm->max_units = (uint32_t)(max_bytes / FMP_UNIT);
-    atomic_store(&shm->capacity, FIRST_CAPACITY);
-    rc = fmp_mutex_init(&shm->tail_lock);
-    if (rc == FMP_OK) {
-        rc = fmp_mutex_init(&shm->head_lock);
-    }
-    if (rc != FMP_OK) {
-        fmp_ring_close(r);
-    }
-    return rc;
-}
-
-int
-fmp_ring_attach(struct fmp_ring *r, int fd)
-{
-    uint64_t size = 0;
-    int rc = fmp_memory_inspect(fd, &size);
-    if (rc == FMP_OK) {
-        rc = size < FMP_RING_DATA ? FMP_CORRUPT : open_ring(r, fd);
-    }
-    if (rc != FMP_OK) {
-        fmp_fd_close(fd);
-        return rc;
-    }
-    if (!fmp_header_check(&r->shm->header, FMP_KIND_RING, size)) {
-        fmp_ring_close(r);
-        return FMP_CORRUPT;
-    }
-    return FMP_OK;
-}
-
-static void
-unmap_view(struct fmp_ring_view *v)
-{
-    uint64_t units = v->mapped;
-    if (units != 0) {
-        v->mapped = v->backed = 0;
-        atomic_signal_fence(memory_order_seq_cst);
-        FMP_POINT("ring: view given up");
-        fmp_memory_unmap(v->units, units * FMP_UNIT);
-    }
-}
+/* --- locks ----------------------------------------------------------------------------------- */
 
 void
-fmp_ring_close(struct fmp_ring *r)
-{
-    if (r->shm == NULL) {
-        return;
-    }
-    unmap_view(&r->put);
-    unmap_view(&r->take);
-    fmp_memory_unmap(r->shm, FMP_RING_DATA);
-    fmp_fd_close(r->fd);
-    r->shm = NULL;
-    r->fd = -1;
-}
-
-/* Makes `v` longer. */
-static int
-map_more(struct fmp_ring *r, struct fmp_ring_view *v, uint64_t capacity)
-{
-    uint64_t units = capacity < SMALLEST_VIEW ? SMALLEST_VIEW : capacity;
-    void *address;
-    int rc = fmp_memory_map(r->fd, FMP_RING_DATA, units * FMP_UNIT, &address);
-    if (rc < 0) {
-        return rc;
-    }
-    uint64_t old_units = v->mapped;
-    void *old = v->units;
-    v->mapped = v->backed = 0;
-    atomic_signal_fence(memory_order_seq_cst);
-    v->units = address;
-    atomic_signal_fence(memory_order_seq_cst);
-    v->mapped = units;
-    if (old_units != 0) {
-        fmp_memory_unmap(old, old_units * FMP_UNIT);
-    }
-    return FMP_OK;
-}
-
-/* Makes `v` cover `capacity` units. A capacity is not trusted: what lies beyond the end of the file
- * must not be touched. */
-static int
-map_view(struct fmp_ring *r, struct fmp_ring_view *v, uint64_t capacity)
-{
-    if (capacity <= v->backed) {
-        return FMP_OK;
-    }
-    int64_t size = fmp_memory_size(r->fd);
-    if (size < 0) {
-        return (int)size;
-    }
-    if ((uint64_t)size < FMP_RING_DATA + capacity * FMP_UNIT) {
-        return FMP_CORRUPT;
-    }
-    int rc = capacity <= v->mapped ? FMP_OK : map_more(r, v, capacity);
-    if (rc == FMP_OK) {
-        v->backed = capacity;
-    }
-    return rc;
-}
-
-static void
-wake_everybody(struct fmp_ring *r)
+fmp_ring_wake_everybody(struct fmp_ring *r)
 {
     fmp_wake(fmp_low_half(&r->shm->tail), &r->shm->takers, INT_MAX);
     fmp_wake(fmp_low_half(&r->shm->head), &r->shm->putters, INT_MAX);
 }
-
-/* Makes `v` cover the ring as it is now. */
-static int
-cover(struct fmp_ring *r, struct fmp_ring_view *v, struct fmp_ring_view *other,
-      struct fmp_mutex_shm *others_lock, uint64_t *capacity)
-{
-    *capacity = atomic_load_explicit(&r->shm->capacity, memory_order_relaxed);
-    if (!valid_capacity(*capacity)) {
-        return FMP_CORRUPT;
-    }
-    int rc = map_view(r, v, *capacity);
-    if (rc != -ENOMEM) {
-        return rc;
-    }
-    /* RLIMIT_AS: let go of the other side's view until it is needed again. Its lock is only tried,
-     * as this may be against the usual order. */
-    int locked = fmp_mutex_lock(others_lock, 0);
-    if (locked == FMP_OK || locked == FMP_OWNER_DIED) {
-        unmap_view(other);
-        fmp_mutex_unlock(others_lock);
-        if (locked == FMP_OWNER_DIED) {
-            wake_everybody(r);
-        }
-        rc = map_view(r, v, *capacity);
-    }
-    return rc;
-}
-
-/* --- locks ----------------------------------------------------------------------------------- */
 
 static int
 lock_side(struct fmp_ring *r, struct fmp_mutex_shm *lock, struct fmp_wait *w)
 {
     int rc = fmp_mutex_lock(lock, w->budget_ns);
     if (rc == FMP_OWNER_DIED) {
-        wake_everybody(r);
+        fmp_ring_wake_everybody(r);
         return FMP_OK;
     }
     if (rc == FMP_AGAIN) {
@@ -336,7 +165,7 @@ move_live(uint8_t *units, uint32_t from, uint32_t to, uint64_t old, uint64_t new
 static uint64_t
 capacity_for(uint64_t units, uint64_t at_least)
 {
-    while (at_least < units && at_least < LARGEST_CAPACITY) {
+    while (at_least < units && at_least < FMP_RING_LARGEST) {
         at_least *= 2;
     }
     return at_least >= units ? at_least : 0;
@@ -348,11 +177,11 @@ grow_locked(struct fmp_ring *r, uint64_t old, uint64_t new)
 {
     int rc = fmp_memory_reserve(r->fd, FMP_RING_DATA + old * FMP_UNIT, (new - old) * FMP_UNIT);
     if (rc == FMP_OK) {
-        rc = map_view(r, &r->put, new);
+        rc = fmp_ring_map(r, &r->put, new);
     }
     if (rc == -ENOMEM) { /* RLIMIT_AS: do without the other view, until it is needed again */
-        unmap_view(&r->take);
-        rc = map_view(r, &r->put, new);
+        fmp_ring_unmap(&r->take);
+        rc = fmp_ring_map(r, &r->put, new);
     }
     if (rc != FMP_OK) {
         return rc;
@@ -373,7 +202,7 @@ static int
 grow(struct fmp_ring *r, uint64_t units, struct fmp_wait *w)
 {
     uint64_t old = atomic_load(&r->shm->capacity);
-    if (!valid_capacity(old)) {
+    if (!fmp_ring_valid_capacity(old)) {
         return FMP_CORRUPT;
     }
     uint64_t new = capacity_for(units, old);
@@ -451,12 +280,12 @@ fmp_ring_write(struct fmp_ring *r, const struct fmp_batch *batch, struct fmp_wai
 {
     struct fmp_ring_shm *shm = r->shm;
     uint64_t capacity, used;
-    int rc = cover(r, &r->put, &r->take, &r->shm->head_lock, &capacity);
+    int rc = fmp_ring_cover(r, &r->put, &r->take, &r->shm->head_lock, &capacity);
     if (rc != FMP_OK) {
         return rc;
     }
     uint64_t units = (batch->bytes + FMP_UNIT - 1) / FMP_UNIT;
-    if (units > LARGEST_CAPACITY) {
+    if (units > FMP_RING_LARGEST) {
         return FMP_TOO_BIG;
     }
     uint64_t tail = atomic_load_explicit(&shm->tail, memory_order_relaxed);
@@ -475,7 +304,7 @@ fmp_ring_write(struct fmp_ring *r, const struct fmp_batch *batch, struct fmp_wai
         rc = grow(r, used + units, w);
         FMP_POINT("ring: grown");
         if (rc == FMP_OK) {
-            rc = cover(r, &r->put, &r->take, &r->shm->head_lock, &capacity);
+            rc = fmp_ring_cover(r, &r->put, &r->take, &r->shm->head_lock, &capacity);
         }
         if (rc != FMP_OK) {
             return rc;
@@ -563,7 +392,7 @@ look_at_first(struct fmp_ring *r, uint32_t max_items, struct fmp_wait *w, struct
         return FMP_AGAIN;
     }
     FMP_POINT("ring: tail seen");
-    int rc = cover(r, &r->take, &r->put, &r->shm->tail_lock, &f->capacity);
+    int rc = fmp_ring_cover(r, &r->take, &r->put, &r->shm->tail_lock, &f->capacity);
     if (rc == FMP_OK) {
         FMP_POINT("ring: to measure");
         rc = measure(r->take.units, tail, max_items, f);
@@ -643,4 +472,36 @@ fmp_ring_commit_take(struct fmp_ring *r, uint64_t commit)
     else if (atomic_load_explicit(&shm->takers, memory_order_relaxed) != 0) {
         fmp_wake(fmp_low_half(&shm->tail), &shm->takers, 1);
     }
+}
+
+/* --- records that wait -------------------------------------------------------------------------- */
+
+int
+fmp_ring_void(struct fmp_ring *r, uint64_t mask, uint64_t value, uint32_t *items)
+{
+    struct fmp_wait unused = {.budget_ns = 0};
+    struct first f;
+    *items = 0;
+    int rc = look_at_first(r, UINT32_MAX, &unused, &f);
+    if (rc != FMP_OK) {
+        return rc == FMP_AGAIN ? FMP_OK : rc; /* it is empty */
+    }
+    uint64_t at = 0, live = (uint32_t)(units_of(r->shm->seen_tail) - units_of(f.head));
+    while (at < live) {
+        uint8_t *unit = r->take.units + byte_at(advance(f.head, at, 0), f.capacity);
+        uint64_t words[2]; /* a record's header and its first word lie in one unit */
+        memcpy(words, unit, sizeof(words));
+        uint64_t span = fmp_record_span(fmp_record_length(words[0])) / FMP_UNIT;
+        if (span > live - at) {
+            return FMP_CORRUPT;
+        }
+        if ((words[1] & mask) == value && fmp_record_kind(words[0]) != 0) {
+            /* The length stays: a reader of this record, after us, finds the next one. */
+            words[0] = fmp_record_header(fmp_record_length(words[0]), 0);
+            memcpy(unit, &words[0], sizeof(words[0]));
+            (*items)++;
+        }
+        at += span;
+    }
+    return FMP_OK;
 }

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "platform/clock.h"
 #include "platform/futex.h"
 #include "platform/memory.h"
 
@@ -169,31 +170,52 @@ wake_feeders(struct fmp_taskboard *b)
     }
 }
 
+/* Kind 0 is what nobody is to run: a task made void, or a dismissal, whose tag is of no job. */
 static bool
-is_dismissal(const struct fmp_buffer *record)
+is_void(const struct fmp_buffer *record, bool *dismissal)
 {
-    struct fmp_task_tag tag;
-    memcpy(&tag, record->data + FMP_RECORD_HEADER, sizeof(tag));
-    return tag.job == 0;
+    uint64_t words[2];
+    memcpy(words, record->data, sizeof(words));
+    *dismissal = words[1] == 0;
+    return fmp_record_kind(words[0]) == 0;
+}
+
+static int
+take_one(struct fmp_taskboard *b, struct fmp_worker_shm *slot, struct fmp_buffer *out,
+         struct fmp_wait *w)
+{
+    bool dismissal;
+    int rc;
+    while ((rc = fmp_mailbox_take(&b->tasks, 1, out, &slot->claim, w)) == FMP_OK) {
+        wake_feeders(b);
+        if (!is_void(out, &dismissal)) {
+            return FMP_OK;
+        }
+        atomic_store(&slot->claim, 0);
+        if (dismissal) {
+            return FMP_CLOSED;
+        }
+    }
+    return rc;
 }
 
 int
 fmp_taskboard_take(struct fmp_taskboard *b, uint32_t worker, struct fmp_buffer *out,
                    struct fmp_wait *w)
 {
+    struct fmp_worker_shm *slot = &b->shm->workers[worker];
     uint32_t state = atomic_load(&b->shm->state);
     if (state == FMP_BOARD_STOPPED) {
         return FMP_CLOSED;
     }
-    int rc = fmp_mailbox_take(&b->tasks, 1, out, &b->shm->workers[worker].claim, w);
+    uint32_t doomed = atomic_load(&slot->doomed); /* after the claim was given up */
+    if (doomed != 0) {
+        fmp_wait_on_word(w, &slot->doomed, doomed, &slot->parked);
+        return FMP_AGAIN;
+    }
+    int rc = take_one(b, slot, out, w);
     if (rc == FMP_AGAIN && w->word != NULL && state == FMP_BOARD_DISMISSED) {
         return FMP_CLOSED;
-    }
-    if (rc == FMP_OK) {
-        wake_feeders(b);
-        if (is_dismissal(out)) {
-            return FMP_CLOSED;
-        }
     }
     return rc;
 }
@@ -235,8 +257,10 @@ fmp_taskboard_post(struct fmp_taskboard *b, uint32_t worker, const struct fmp_ba
     if (rc != FMP_OK) {
         return rc;
     }
-    atomic_store(&b->shm->workers[worker].claim, 0);
-    atomic_fetch_add_explicit(&b->shm->workers[worker].done, 1, memory_order_relaxed);
+    struct fmp_worker_shm *slot = &b->shm->workers[worker];
+    atomic_store_explicit(&slot->since, 0, memory_order_relaxed);
+    atomic_store(&slot->claim, 0);
+    atomic_fetch_add_explicit(&slot->done, 1, memory_order_relaxed);
     if (atomic_load(&b->shm->collectors) != 0) {
         fmp_a32 *word = fmp_low_half(&b->results.ring.shm->tail);
         if ((int32_t)(atomic_load(word) - atomic_load(&b->shm->wake_at)) >= 0) {
@@ -295,6 +319,9 @@ fmp_taskboard_vacate(struct fmp_taskboard *b, uint32_t worker)
     atomic_store(&slot->state, FMP_WORKER_NONE);
     atomic_store(&slot->who, 0);
     atomic_store(&slot->done, 0);
+    atomic_store(&slot->since, 0);
+    atomic_store(&slot->doomed, 0);
+    atomic_store(&slot->parked, 0);
 }
 
 void
@@ -384,4 +411,67 @@ fmp_taskboard_claimed_elsewhere(struct fmp_taskboard *b, uint32_t worker, bool *
         return FMP_AGAIN;
     }
     return rc == FMP_AGAIN ? FMP_OK : rc;
+}
+
+/* --- cancelling ------------------------------------------------------------------------------- */
+
+static uint32_t
+job_of(uint64_t claim)
+{
+    return (uint32_t)(claim >> 32);
+}
+
+int
+fmp_taskboard_cancel(struct fmp_taskboard *b, uint32_t job, struct fmp_wait *w)
+{
+    /* Whoever takes has written its claim before it lets go of this lock: so each task is seen here
+     * or there. */
+    int rc = fmp_ring_lock_head(&b->tasks.ring, w);
+    if (rc != FMP_OK) {
+        return rc;
+    }
+    uint32_t items;
+    rc = fmp_ring_void(&b->tasks.ring, UINT64_C(0xffffffff) << 32, (uint64_t)job << 32, &items);
+    for (uint32_t i = 0; i < b->n_workers; i++) {
+        if (job_of(fmp_taskboard_claim(b, i)) == job) {
+            atomic_store(&b->shm->workers[i].doomed, job);
+        }
+    }
+    fmp_ring_unlock_head(&b->tasks.ring);
+    return rc;
+}
+
+bool
+fmp_taskboard_condemned(const struct fmp_taskboard *b, uint32_t worker, uint32_t job)
+{
+    /* In this order: the worker gives up its claim before it looks whether it is doomed. */
+    return atomic_load(&b->shm->workers[worker].doomed) == job
+        && job_of(fmp_taskboard_claim(b, worker)) == job;
+}
+
+void
+fmp_taskboard_spare(struct fmp_taskboard *b, uint32_t worker, uint32_t job)
+{
+    struct fmp_worker_shm *slot = &b->shm->workers[worker];
+    if (atomic_compare_exchange_strong(&slot->doomed, &job, 0)) {
+        fmp_wake(&slot->doomed, &slot->parked, INT_MAX);
+    }
+}
+
+void
+fmp_taskboard_begin_timed(struct fmp_taskboard *b, uint32_t worker)
+{
+    atomic_store(&b->shm->workers[worker].since, (uint64_t)fmp_now());
+}
+
+int64_t
+fmp_taskboard_began(const struct fmp_taskboard *b, uint32_t worker, uint32_t job)
+{
+    const struct fmp_worker_shm *slot = &b->shm->workers[worker];
+    /* The time is cleared before the claim: with the claim before and after, it is this task's. */
+    if (job_of(atomic_load(&slot->claim)) != job) {
+        return 0;
+    }
+    int64_t since = (int64_t)atomic_load(&slot->since);
+    return job_of(atomic_load(&slot->claim)) == job ? since : 0;
 }

@@ -21,7 +21,13 @@
  *   feeders, feed_below        by those of the parent's threads that wait for room
  *   hungry_below               by a collector who has more tasks to give out; taken by a worker
  *   workers[i].who, state      by the parent while the worker is not running, then by the worker
- *   workers[i].claim, done     by the worker; by the parent after the worker's end
+ *   workers[i].claim, done, since   by the worker; by the parent after the worker's end
+ *   workers[i].doomed          by the parent; parked by the worker
+ *
+ * To cancel a job, the parent makes its waiting tasks void and dooms the workers that hold others:
+ * a doomed worker takes nothing more. Only then it looks at the claim again. Either the worker has
+ * given that up, and is spared; or it can hold nothing else before it is killed, and the kill hits
+ * this task alone.
  */
 #ifndef FMP_CHANNEL_TASKBOARD_H
 #define FMP_CHANNEL_TASKBOARD_H
@@ -55,6 +61,9 @@ struct fmp_worker_shm {
     fmp_a64 claim;                       /* a tag as one word, or 0 */
     fmp_a32 state;                       /* enum fmp_worker_state */
     fmp_a32 done;                        /* tasks done */
+    fmp_a64 since;                       /* when it began a timed task (fmp_now), or 0 */
+    fmp_a32 doomed;                      /* 0, or take nothing: this job is cancelled */
+    fmp_a32 parked;                      /* sleeps on doomed */
 };
 
 struct fmp_taskboard_shm {
@@ -137,6 +146,16 @@ fmp_taskboard_claim(const struct fmp_taskboard *b, uint32_t worker)
     return atomic_load(&b->shm->workers[worker].claim);
 }
 
+/* Makes the waiting tasks of a job void and dooms the workers that hold others. Each of these has to
+ * be spared or killed afterwards. FMP_AGAIN: a lock was busy, call again. */
+int fmp_taskboard_cancel(struct fmp_taskboard *b, uint32_t job, struct fmp_wait *w);
+/* Does a doomed worker hold a task of that job, from which nothing but its end can part it? */
+bool fmp_taskboard_condemned(const struct fmp_taskboard *b, uint32_t worker, uint32_t job);
+/* A worker that was doomed for that job may take tasks again. */
+void fmp_taskboard_spare(struct fmp_taskboard *b, uint32_t worker, uint32_t job);
+/* When the worker began the timed task of that job that it holds (fmp_now); 0: it holds none. */
+int64_t fmp_taskboard_began(const struct fmp_taskboard *b, uint32_t worker, uint32_t job);
+
 /* Of a worker that has ended: may its claim be with somebody else, in the ring or in another slot?
  * Sets *elsewhere. FMP_AGAIN: a lock was busy, call again. */
 int fmp_taskboard_claimed_elsewhere(struct fmp_taskboard *b, uint32_t worker, bool *elsewhere,
@@ -147,6 +166,9 @@ int fmp_taskboard_claimed_elsewhere(struct fmp_taskboard *b, uint32_t worker, bo
 /* This process is the worker of that slot. FMP_CORRUPT: there is no such slot. */
 int fmp_taskboard_enter(struct fmp_taskboard *b, uint32_t worker);
 void fmp_taskboard_set_state(struct fmp_taskboard *b, uint32_t worker, enum fmp_worker_state state);
+
+/* The task just taken is a timed one, and begins. */
+void fmp_taskboard_begin_timed(struct fmp_taskboard *b, uint32_t worker);
 
 /* Takes one task. FMP_CLOSED: leave. */
 int fmp_taskboard_take(struct fmp_taskboard *b, uint32_t worker, struct fmp_buffer *out,

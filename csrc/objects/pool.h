@@ -14,6 +14,7 @@
  *   py_pool_slots.c    its methods for the slots of workers
  *   py_pool_job.c      a job's type: get(), wait(), next()
  *   py_pool_result.c   what a result does to its job
+ *   py_pool_cancel.c   ending a job before its results are there
  *   py_pool_function.c functions by name
  *   py_pool_feed.c     objects to tasks
  *   py_pool_collect.c  waiting, the collector's role, results to objects, dead workers
@@ -40,6 +41,7 @@ enum fmp_task_mode {
     FMP_TASK_MANY,      /* a tuple of x: a list of results */
     FMP_TASK_MANY_STAR, /* a tuple of xs: a list of results */
     FMP_TASK_MODES,
+    FMP_TASK_TIMED = 0x100, /* a flag: the worker says when it begins */
 };
 
 /* The payload of a task: this, the function's name padded to whole units, the encoded argument.
@@ -183,6 +185,8 @@ bool fmp_job_pending(const FmpJob *job, uint32_t index, uint64_t *full);
 int fmp_job_set(FmpJob *job, uint32_t index, bool success, PyObject *value);
 /* Completes the job if its last result is in. */
 int fmp_job_check(FmpJob *job);
+/* An unfinished call or map fails as a whole, with its callback. 0 or -1. */
+int fmp_job_fail(FmpJob *job, PyObject *error);
 /* Nothing will be fed any more. */
 void fmp_job_end_feed(FmpJob *job);
 /* get() returns from now on; forgets the board. */
@@ -205,9 +209,10 @@ PyObject *fmp_function_from_name(const char *text, size_t size);
 
 /* --- feeding, py_pool_feed.c ------------------------------------------------------------------ */
 
-/* Gives out the one task of a call. What goes wrong is its result. 0; -1 with an exception for the
- * caller too (KeyboardInterrupt). */
-int fmp_feed_call(FmpBoard *b, FmpJob *job, PyObject *function, PyObject *args, PyObject *kwargs);
+/* Gives out the one task of a call. `timed`: 0, or FMP_TASK_TIMED. What goes wrong is its result. 0;
+ * -1 with an exception for the caller too (KeyboardInterrupt). */
+int fmp_feed_call(FmpBoard *b, FmpJob *job, PyObject *function, PyObject *args, PyObject *kwargs,
+                  uint32_t timed);
 /* Makes `iterable` what the job is fed from. `chunk` 0: items one by one, bare; `limit`: tasks out
  * whose results have not been handed out, or 0. 0: anybody may feed it; 1: only a thread of its
  * own, since its iterator may block; -1 with an exception. */
@@ -249,10 +254,18 @@ bool fmp_pool_idle(const FmpBoard *b);
 /* What a worker that has ended held: a job whose task is lost, with its index; NULL for nothing,
  * with *later set when it cannot be told now (perhaps with an exception). A new reference. */
 FmpJob *fmp_pool_bury(FmpBoard *b, uint32_t worker, uint32_t *index, bool *later);
+/* The result of this process's pool that a method was given; NULL with an exception. Borrowed. */
+FmpJob *fmp_pool_job_argument(const FmpBoard *b, PyObject *object);
 /* -1 with RuntimeError in a process that only inherited the pool. */
 int fmp_pool_check_owner(const FmpBoard *b);
 /* Calls fastmp.pool's function; a new reference. For what is rare. */
 PyObject *fmp_pool_call_python(const char *name, const char *format, ...);
+
+/* py_pool_cancel.c: methods. */
+PyObject *fmp_board_cancel(FmpBoard *self, PyObject *object);
+PyObject *fmp_board_spare(FmpBoard *self, PyObject *object);
+PyObject *fmp_board_fail_job(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args);
+PyObject *fmp_board_running(FmpBoard *self, PyObject *object);
 
 /* py_pool_worker.c */
 PyObject *fmp_pool_work(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args);

@@ -143,21 +143,20 @@ check_args(const char *name, Py_ssize_t n_args, Py_ssize_t expected)
     return 0;
 }
 
-/* The job at args[0], of this process's pool; NULL with an exception. */
-static FmpJob *
-job_argument(FmpBoard *self, PyObject *object)
+FmpJob *
+fmp_pool_job_argument(const FmpBoard *b, PyObject *object)
 {
-    if (!fmp_pool_job_check(self->state, object)) {
+    if (!fmp_pool_job_check(b->state, object)) {
         PyErr_SetString(PyExc_TypeError, "expected a result of a pool");
         return NULL;
     }
-    return fmp_pool_check_owner(self) < 0 ? NULL : (FmpJob *)object;
+    return fmp_pool_check_owner(b) < 0 ? NULL : (FmpJob *)object;
 }
 
 /* A job of one task, given out. */
 static FmpJob *
 new_call(FmpBoard *self, struct fmp_job_plan *plan, PyObject *function, PyObject *args,
-         PyObject *kwargs)
+         PyObject *kwargs, uint32_t timed)
 {
     plan->kind = FMP_JOB_CALL;
     plan->chunksize = 1;
@@ -168,7 +167,7 @@ new_call(FmpBoard *self, struct fmp_job_plan *plan, PyObject *function, PyObject
     if (self->ended != NULL) {
         fmp_job_abort(job, self->ended);
     }
-    else if (fmp_feed_call(self, job, function, args, kwargs) < 0) {
+    else if (fmp_feed_call(self, job, function, args, kwargs, timed) < 0) {
         Py_CLEAR(job);
     }
     return job;
@@ -190,13 +189,17 @@ board_call(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args)
 {
     FMP_CRITICAL(self->state->pool_gate);
     struct fmp_job_plan plan = {0};
-    if (check_args("call", n_args, 7) < 0 || class_argument(args[0], &plan.type) < 0) {
+    if (check_args("call", n_args, 8) < 0 || class_argument(args[0], &plan.type) < 0) {
         return NULL;
     }
     plan.pool = args[1];
     plan.callback = args[5];
     plan.error_callback = args[6];
-    return (PyObject *)new_call(self, &plan, args[2], args[3], args[4]);
+    int timed = PyObject_IsTrue(args[7]);
+    if (timed < 0) {
+        return NULL;
+    }
+    return (PyObject *)new_call(self, &plan, args[2], args[3], args[4], timed ? FMP_TASK_TIMED : 0);
 }
 
 static PyObject *
@@ -207,7 +210,7 @@ board_apply(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args)
         return NULL;
     }
     struct fmp_job_plan plan = {.type = self->state->pool_result, .pool = args[0]};
-    FmpJob *job = new_call(self, &plan, args[1], args[2], args[3]);
+    FmpJob *job = new_call(self, &plan, args[1], args[2], args[3], 0);
     PyObject *result = job != NULL ? fmp_job_get(job, FMP_NEVER) : NULL;
     Py_XDECREF((PyObject *)job);
     return result;
@@ -267,7 +270,7 @@ static PyObject *
 board_feed(FmpBoard *self, PyObject *object)
 {
     FMP_CRITICAL(self->state->pool_gate);
-    FmpJob *job = job_argument(self, object);
+    FmpJob *job = fmp_pool_job_argument(self, object);
     if (job == NULL) {
         return NULL;
     }
@@ -418,7 +421,7 @@ static PyObject *
 board_fail(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args)
 {
     FMP_CRITICAL(self->state->pool_gate);
-    FmpJob *job = check_args("fail", n_args, 3) < 0 ? NULL : job_argument(self, args[0]);
+    FmpJob *job = check_args("fail", n_args, 3) < 0 ? NULL : fmp_pool_job_argument(self, args[0]);
     if (job == NULL) {
         return NULL;
     }
@@ -459,8 +462,8 @@ board_get_owned(FmpBoard *self, void *Py_UNUSED(closure))
 
 static PyMethodDef board_methods[] = {
     {"call", (PyCFunction)(void (*)(void))board_call, METH_FASTCALL,
-     "call($self, cls, pool, function, args, kwargs, callback, error_callback, /)\n--\n\n"
-     "Give out one task; returns the result, of class `cls`."},
+     "call($self, cls, pool, function, args, kwargs, callback, error_callback, timed, /)\n--\n\n"
+     "Give out one task; returns the result, of class `cls`. running() knows a timed one."},
     {"apply", (PyCFunction)(void (*)(void))board_apply, METH_FASTCALL,
      "apply($self, pool, function, args, kwargs, /)\n--\n\nGive out one task and wait for it."},
     {"start", (PyCFunction)board_start, METH_VARARGS,
@@ -481,6 +484,15 @@ static PyMethodDef board_methods[] = {
     {"end", (PyCFunction)board_end, METH_O, "Jobs fail with this exception, now and later."},
     {"fail", (PyCFunction)(void (*)(void))board_fail, METH_FASTCALL,
      "fail($self, result, index, exception, /)\n--\n\nA task of a result has failed."},
+    {"fail_job", (PyCFunction)(void (*)(void))fmp_board_fail_job, METH_FASTCALL,
+     "fail_job($self, result, exception, /)\n--\n\nA call or map fails as a whole; False when it "
+     "is complete."},
+    {"cancel", (PyCFunction)fmp_board_cancel, METH_O,
+     "cancel($self, result, /)\n--\n\nNobody begins its tasks any more: the slots of the workers "
+     "that are in one, each\nto be killed or spared. None when it is complete."},
+    {"spare", (PyCFunction)fmp_board_spare, METH_O, "After cancel(): its workers may go on."},
+    {"running", (PyCFunction)fmp_board_running, METH_O,
+     "Seconds since a timed call's task was begun; None when no worker is in it."},
     {"hire", (PyCFunction)fmp_board_hire, METH_NOARGS, "Take a free slot, or -1."},
     {"hired", (PyCFunction)(void (*)(void))fmp_board_hired, METH_FASTCALL,
      "hired($self, slot, pid, /)\n--\n\nThe slot's worker has been started."},

@@ -82,9 +82,10 @@ fmp_pool_poke(FmpBoard *b)
         }
     }
     if (b->collector != NULL && b->collector->ready(b, b->collector->job)) {
-        atomic_store(&b->collector->poked, 1);
-        if (!collected_elsewhere(b)) {
-            return; /* we run in its signal handler: it looks when we are done */
+        /* Once is enough, and more would keep fmp_pool_drain() busy with taking what we put. */
+        bool poked = atomic_exchange(&b->collector->poked, 1);
+        if (poked || !collected_elsewhere(b)) {
+            return; /* or we run in its signal handler: it looks when we are done */
         }
         struct fmp_wait now = {.budget_ns = 0, .fd = -1};
         (void)fmp_taskboard_rouse(&b->board, &now); /* if not, then its tick */

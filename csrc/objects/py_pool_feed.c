@@ -87,7 +87,7 @@ gather_task(struct task *t)
  * with an exception. */
 static int
 encode_task(FmpBoard *b, FmpJob *job, struct task *t, PyObject *function, PyObject *name,
-            PyObject *argument, enum fmp_task_mode mode, uint64_t index)
+            PyObject *argument, uint32_t mode, uint64_t index)
 {
     t->begin.head =
         (struct fmp_task_head){.tag = {.index = (uint32_t)index, .job = job->number}, .mode = mode};
@@ -226,7 +226,8 @@ is_empty_dict(PyObject *o)
 }
 
 int
-fmp_feed_call(FmpBoard *b, FmpJob *job, PyObject *function, PyObject *args, PyObject *kwargs)
+fmp_feed_call(FmpBoard *b, FmpJob *job, PyObject *function, PyObject *args, PyObject *kwargs,
+              uint32_t timed)
 {
     bool plain = PyTuple_CheckExact(args) && is_empty_dict(kwargs);
     PyObject *argument = plain ? Py_NewRef(args) : PyTuple_Pack(2, args, kwargs);
@@ -237,7 +238,7 @@ fmp_feed_call(FmpBoard *b, FmpJob *job, PyObject *function, PyObject *args, PyOb
     job->fed = 1;
     if (rc == 0) {
         rc = encode_task(b, job, &t, function, name, argument,
-                         plain ? FMP_TASK_CALL : FMP_TASK_CALL_KW, 0);
+                         (plain ? FMP_TASK_CALL : FMP_TASK_CALL_KW) | timed, 0);
     }
     if (rc == 0) {
         rc = put_batch(b, &t.batch);

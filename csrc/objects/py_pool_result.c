@@ -222,28 +222,45 @@ has_callback(const FmpJob *job)
     return (job->success ? job->callback : job->error_callback) != NULL;
 }
 
+/* The outcome is known: its callback is due, or get() returns. 0 or -1. */
+static int
+complete(FmpJob *job)
+{
+    job->complete = true;
+    if (!has_callback(job) || job->board == NULL) {
+        fmp_job_finish(job);
+        return 0;
+    }
+    /* get() returns after the callback, which is run elsewhere. */
+    if (PyList_Append(job->board->finished, (PyObject *)job) < 0) {
+        fmp_job_finish(job);
+        return -1;
+    }
+    fmp_pool_poke(job->board);
+    return 0;
+}
+
 int
 fmp_job_check(FmpJob *job)
 {
     if (job->complete || job->feed.source != NULL || job->received != job->fed) {
         return 0;
     }
-    job->complete = true;
     int rc = 0;
     if (job->kind == FMP_JOB_MAP && job->success && job->fed_items < PyList_GET_SIZE(job->value)) {
         /* The iterable was shorter than it said. */
         rc = PyList_SetSlice(job->value, job->fed_items, PY_SSIZE_T_MAX, NULL);
     }
-    if (has_callback(job) && job->board != NULL) {
-        /* get() returns after the callback, which is run elsewhere. */
-        if (PyList_Append(job->board->finished, (PyObject *)job) == 0) {
-            fmp_pool_poke(job->board);
-            return rc;
-        }
-        rc = -1;
-    }
-    fmp_job_finish(job);
-    return rc;
+    return complete(job) < 0 ? -1 : rc;
+}
+
+int
+fmp_job_fail(FmpJob *job, PyObject *error)
+{
+    fmp_job_end_feed(job);
+    job->success = false;
+    Py_XSETREF(job->value, Py_NewRef(error));
+    return complete(job);
 }
 
 void

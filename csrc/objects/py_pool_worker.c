@@ -273,6 +273,10 @@ run_task(struct worker *me, struct fmp_buffer *taken)
     }
     memcpy(&head, data, sizeof(head));
     struct fmp_result_head result = {.tag = head.tag};
+    if (head.mode & FMP_TASK_TIMED) {
+        fmp_taskboard_begin_timed(&me->board->board, me->slot);
+        head.mode &= ~(uint32_t)FMP_TASK_TIMED;
+    }
     PyObject *function, *argument, *value = NULL;
     if (decode_task(me, &head, taken, length, &function, &argument) == 0) {
         value = call_task(head.mode, function, argument);

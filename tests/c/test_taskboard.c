@@ -354,6 +354,136 @@ CASE(killed_workers_lose_exactly_what_the_claims_say)
 }
 #endif
 
+/* --- cancelling ------------------------------------------------------------------------------ */
+
+static int
+try_cancel(void *arg, struct fmp_wait *w)
+{
+    return fmp_taskboard_cancel(arg, 1, w);
+}
+
+static void
+put_task_of(struct fmp_taskboard *board, uint32_t index, uint32_t job)
+{
+    struct player parent = {board, 0, NULL};
+    struct record record;
+    make_record(&record, index, job);
+    struct attempt attempt = {&parent, &record, NULL};
+    CHECK_EQ(wait_for(try_put, &attempt, FMP_NEVER), FMP_OK);
+}
+
+/* The tag of what the next take gives, 0 when that is nothing. */
+static uint64_t
+take_tag(struct player *p)
+{
+    uint8_t room[256];
+    struct fmp_buffer out;
+    fmp_buffer_init(&out, room, sizeof room);
+    struct attempt attempt = {p, NULL, &out};
+    int rc = wait_for(try_take, &attempt, fmp_now());
+    uint64_t tag = 0;
+    if (rc == FMP_OK) {
+        memcpy(&tag, out.data + FMP_RECORD_HEADER, sizeof tag);
+    }
+    fmp_buffer_free(&out);
+    return tag;
+}
+
+CASE(waiting_tasks_of_a_cancelled_job_are_passed_over)
+{
+    struct fmp_taskboard board = new_board();
+    struct player player = {&board, 0, NULL};
+    for (uint32_t i = 0; i < 3000; i++) { /* the ring grows, and has wrapped */
+        put_task_of(&board, i, 1 + i % 3);
+        if (i < 300) {
+            CHECK_EQ(take_tag(&player), i | (uint64_t)(1 + i % 3) << 32);
+        }
+    }
+    atomic_store(&board.shm->workers[0].claim, 0);
+    CHECK_EQ(wait_for(try_cancel, &board, FMP_NEVER), FMP_OK);
+    CHECK_EQ(fmp_ring_count(&board.tasks.ring), 2700);
+    for (uint32_t i = 300; i < 3000; i++) {
+        if (i % 3 != 0) {
+            CHECK_EQ(take_tag(&player), i | (uint64_t)(1 + i % 3) << 32);
+        }
+    }
+    CHECK_EQ(take_tag(&player), 0);
+    CHECK_EQ(fmp_ring_count(&board.tasks.ring), 0);
+    fmp_taskboard_close(&board);
+}
+
+CASE(a_doomed_worker_takes_nothing_until_it_is_spared)
+{
+    struct fmp_taskboard board = new_board();
+    struct player player = {&board, 0, NULL}, other = {&board, 1, NULL};
+    put_task_of(&board, 0, 1);
+    put_task_of(&board, 0, 2);
+    put_task_of(&board, 1, 2);
+    CHECK_EQ(take_tag(&player), UINT64_C(1) << 32);
+    CHECK_EQ(wait_for(try_cancel, &board, FMP_NEVER), FMP_OK);
+    CHECK(fmp_taskboard_condemned(&board, 0, 1));
+    CHECK(!fmp_taskboard_condemned(&board, 0, 2) && !fmp_taskboard_condemned(&board, 1, 1));
+    CHECK_EQ(take_tag(&other), UINT64_C(2) << 32);
+    post_result(&player, 0);
+    CHECK(!fmp_taskboard_condemned(&board, 0, 1));
+    CHECK_EQ(take_tag(&player), 0);
+    fmp_taskboard_spare(&board, 0, 2); /* not what it was doomed for */
+    CHECK_EQ(take_tag(&player), 0);
+    fmp_taskboard_spare(&board, 0, 1);
+    CHECK_EQ(take_tag(&player), 1 | UINT64_C(2) << 32);
+    fmp_taskboard_close(&board);
+}
+
+/* Works until it is stopped; says in flags[0] that it holds a task of job 2. */
+static void
+work_for_two(void *arg)
+{
+    struct player *p = arg;
+    struct record record;
+    make_record(&record, 0, 1);
+    for (;;) {
+        uint64_t tag = take_tag(p);
+        if (tag >> 32 == 2) {
+            atomic_store(&p->flags[0], 1);
+            for (;;) {
+                pause();
+            }
+        }
+        if (tag != 0) {
+            struct attempt attempt = {p, &record, NULL};
+            CHECK_EQ(wait_for(try_post, &attempt, FMP_NEVER), FMP_OK);
+        }
+    }
+}
+
+CASE(who_is_condemned_holds_nothing_else)
+{
+    static uint32_t seen[1];
+    fmp_a32 *flags = shared_zeros(sizeof *flags);
+    int condemned = 0;
+    for (int round = 0; round < 400; round++) {
+        struct fmp_taskboard board = new_board();
+        struct player player = {&board, 0, flags};
+        atomic_store(flags, 0);
+        pid_t pid = hire(&player, work_for_two);
+        put_task_of(&board, 0, 1);
+        put_task_of(&board, 0, 2);
+        for (volatile int spin = 0; spin < round * 40 || fmp_ring_count(&board.tasks.ring) == 2;) {
+            spin++;
+        }
+        CHECK_EQ(wait_for(try_cancel, &board, FMP_NEVER), FMP_OK);
+        bool hit = fmp_taskboard_condemned(&board, 0, 1);
+        for (volatile int spin = 0; hit && spin < 2000; spin++) {
+        }
+        condemned += hit;
+        CHECK(!hit || atomic_load(flags) == 0); /* nor does it come to the other task */
+        check_kill(pid);
+        collect_results(&board, seen, fmp_now());
+        fmp_taskboard_close(&board);
+    }
+    CHECK(condemned > 0);
+}
+
 /* --- attaching ------------------------------------------------------------------------------- */
 
 CASE(attaching_takes_all_descriptors_over)

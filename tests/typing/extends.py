@@ -73,6 +73,10 @@ def pools(limit: int | None) -> None:
         assert_type(pool.imap(square, [1], buffersize=None), IMapIterator[int])
         for number in pool.imap(square, [1], buffersize=limit):
             assert_type(number, int)
+        assert_type(pool.apply_async(square, (1,), timeout=0.5).get(), int)
+        assert_type(pool.apply_async(square, (1,), timeout=None).cancel(), bool)
+        assert_type(pool.map_async(square, [1]).cancel(), bool)
+        assert_type(pool.starmap_async(square, [(1,)]).get(), list[int])
         stdlib: StdlibPool = pool
         print(stdlib)
 
@@ -86,6 +90,13 @@ def errors() -> None:
         assert_type(lost.task, str | None)
         runtime: RuntimeError = lost
         print(runtime)
+    except fastmp.TaskTimeoutError as late:
+        assert_type(late.seconds, float | None)
+        assert_type(late.task, str | None)
+        timeout: fastmp.TimeoutError = late
+        print(timeout)
+    except fastmp.TaskCancelledError as cancelled:
+        print(cancelled)
     except fastmp.CorruptionError as corrupt:
         assert_type(corrupt.errno, int | None)
     except (fastmp.BrokenPoolError, fastmp.PoolTerminatedError):

@@ -45,7 +45,9 @@ def misuse(queue: "fastmp.queues.Queue[int]", lock: fastmp.synchronize.Lock) -> 
         pool.imap(length, ["text"], buffersize="text")  # refused
         pool.imap(length, ["text"]).close()  # refused
         pool.apply_async(length, ("text",), callback=3)  # refused
+        pool.apply_async(length, ("text",), timeout="soon")  # refused
     fastmp.pool.ThreadPool(2).imap(length, ["text"], buffersize=3)  # refused
+    fastmp.pool.ThreadPool(2).apply_async(length, ("text",)).cancel()  # refused
     Manager().dictionary()  # refused
     fastmp.get_context("fork").Process = 3  # refused
     fastmp.get_context(3)  # refused

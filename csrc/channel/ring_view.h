@@ -1,0 +1,42 @@
+/* ring_view.h - what ring.c needs of a ring's file; see ring.h for the layout. */
+#ifndef FMP_CHANNEL_RING_VIEW_H
+#define FMP_CHANNEL_RING_VIEW_H
+
+#include "base/status.h"
+#include "channel/ring.h"
+
+#define FMP_RING_SMALLEST UINT64_C(256)      /* units: 4 KiB */
+#define FMP_RING_LARGEST (UINT64_C(1) << 31) /* units: positions are modulo 2^32 */
+
+/* Makes `v` cover `capacity` units, with its side's lock held. A capacity is not trusted: what lies
+ * beyond the end of the file must not be touched. FMP_CORRUPT; -ENOMEM and the like. */
+int fmp_ring_map(struct fmp_ring *r, struct fmp_ring_view *v, uint64_t capacity);
+void fmp_ring_unmap(struct fmp_ring_view *v);
+/* The same; without address space for both sides, the other's view is given up if its lock is
+ * free. */
+int fmp_ring_map_side(struct fmp_ring *r, struct fmp_ring_view *v, struct fmp_ring_view *other,
+                      struct fmp_mutex_shm *others_lock, uint64_t capacity);
+
+static inline bool
+fmp_ring_valid_capacity(uint64_t capacity)
+{
+    return capacity >= FMP_RING_SMALLEST && capacity <= FMP_RING_LARGEST
+        && (capacity & (capacity - 1)) == 0;
+}
+
+/* Makes `v` cover the ring as it is now. */
+static inline int
+fmp_ring_cover(struct fmp_ring *r, struct fmp_ring_view *v, struct fmp_ring_view *other,
+               struct fmp_mutex_shm *others_lock, uint64_t *capacity)
+{
+    *capacity = atomic_load_explicit(&r->shm->capacity, memory_order_relaxed);
+    if (!fmp_ring_valid_capacity(*capacity)) {
+        return FMP_CORRUPT;
+    }
+    return *capacity <= v->backed ? FMP_OK : fmp_ring_map_side(r, v, other, others_lock, *capacity);
+}
+
+/* ring.c: whoever sleeps for the ring looks again (invariant W). */
+void fmp_ring_wake_everybody(struct fmp_ring *r);
+
+#endif
