@@ -25,8 +25,8 @@ class _Cancellable:
 class _ApplyResult(_Cancellable, ApplyResult[_T], Generic[_T]): ...
 class _MapResult(_Cancellable, MapResult[_T], Generic[_T]): ...
 
-# *buffersize* and *timeout* are of the objects that `Pool(...)` gives: a subclass is the stdlib's at
-# run time.
+# *buffersize* and *timeout* are of the objects that `Pool(...)` gives: a subclass is the stdlib's
+# at run time.
 class Pool(_original.Pool):
     def apply_async(
         self,

@@ -106,13 +106,17 @@ def test_a_finished_call_keeps_its_result(pool):
     assert result.get() == 9
 
 
-def test_a_result_that_nobody_has_collected_yet(pool):
-    before = pids(pool)
-    result = pool.apply_async(square, (3,))
-    time.sleep(0.3)
-    assert result.cancel() is False
-    assert result.get(0) == 9
-    assert pids(pool) == before
+def test_a_result_that_nobody_has_collected_yet(ctx):
+    with ctx.Pool(1) as pool:
+        pool.apply(square, (1,))  # has imported what it needs
+        before = pids(pool)
+        result = pool.apply_async(square, (3,))
+        time.sleep(0.5)
+        assert result.cancel() is False
+        assert result.get(0) == 9
+        assert pids(pool) == before
+        pool.terminate()
+        pool.join()
 
 
 def test_a_map(pool, tmp_path):
@@ -290,7 +294,8 @@ def test_over_its_time(pool):
 
 def test_time_begins_with_the_call(pool):
     """Not when it is given out: here each waits for others before it."""
-    results = [pool.apply_async(nap, (0.2, i), timeout=1.5) for i in range(16)]
+    pool.map(square, range(10))
+    results = [pool.apply_async(nap, (0.5, i), timeout=3) for i in range(16)]
     assert [r.get(30) for r in results] == list(range(16))
 
 
