@@ -15,10 +15,8 @@ import tempfile
 
 import pytest
 
-from tests.support import census, procs, sanitizer
+from tests.support import START_METHODS, census, procs, sanitizer
 from tests.support.watchdog import Watchdog
-
-START_METHODS = ["fork", "spawn", "forkserver"]
 
 watchdog_key = pytest.StashKey[Watchdog]()
 directory_key = pytest.StashKey[str]()

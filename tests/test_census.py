@@ -3,6 +3,7 @@
 Every case is a test of its own in a pytest run of its own, under our conftest.
 """
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -358,3 +359,24 @@ def test_a_killed_test_run_leaves_no_processes(tmp_path):
     while procs.runs(int(pid.read_text())):
         assert time.monotonic() < deadline, "the test's child outlived the killed test run"
         time.sleep(0.05)
+
+
+#
+# What a test's children import
+#
+
+
+def loads_pytest(use):
+    if use:
+        with pytest.raises(ZeroDivisionError):
+            _ = 1 / 0
+    return "_pytest" in sys.modules
+
+
+def test_spawned_children_do_without_pytest_until_they_use_it():
+    """tests/support/light_pytest.py: else most of a run's time would go into importing it."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(loads_pytest, (False,)) is False
+        assert pool.apply(loads_pytest, (True,)) is True
+        pool.terminate()
+        pool.join()

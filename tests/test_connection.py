@@ -17,11 +17,9 @@ import pytest
 import fastmp
 import fastmp.connection
 from fastmp import _std
+from tests.support.later import later
 
-try:
-    import numpy
-except ImportError:
-    numpy = None
+numpy = later("numpy")
 
 SIZES = [0, 1, 15, 16, 17, 65535, 65536, 1 << 20, 20 << 20]
 MODULES = {"fastmp": fastmp.connection, "stdlib": _std.connection}

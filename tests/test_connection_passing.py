@@ -16,11 +16,9 @@ import fastmp
 import fastmp.connection
 from fastmp import _std
 from fastmp.reduction import ForkingPickler, recv_handle, send_handle
+from tests.support.later import later
 
-try:
-    import numpy
-except ImportError:
-    numpy = None
+numpy = later("numpy")
 
 
 # --- to a child ------------------------------------------------------------------------------

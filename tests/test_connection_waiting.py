@@ -1,6 +1,5 @@
 """The descriptor of a connection: readable exactly when something can be received; wait()."""
 
-import asyncio
 import os
 import random
 import select
@@ -14,6 +13,9 @@ import pytest
 import fastmp
 import fastmp.connection
 from fastmp import _std
+from tests.support.later import later
+
+asyncio = later("asyncio")
 
 PATIENCE = 20  # seconds; a wake-up that takes so long was lost
 

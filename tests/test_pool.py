@@ -8,12 +8,10 @@ import threading
 import time
 import warnings
 
-import numpy
 import pytest
 
 import fastmp
 from fastmp import _std
-from tests.conftest import START_METHODS
 from tests.pool_tasks import (
     Adder,
     BadState,
@@ -29,6 +27,10 @@ from tests.pool_tasks import (
     raise_unpicklable,
     square,
 )
+from tests.support import START_METHODS
+from tests.support.later import later
+
+numpy = later("numpy")
 
 
 @pytest.fixture(scope="module", params=START_METHODS)

@@ -1,6 +1,5 @@
 """Waiting for processes: join, sentinels, who collects the exit code, and what is left behind."""
 
-import asyncio
 import multiprocessing.connection
 import os
 import select
@@ -16,7 +15,10 @@ import fastmp
 from fastmp import resource_tracker, spawn
 from tests.support import process_targets as targets
 from tests.support import procs
+from tests.support.later import later
 from tests.test_process import run_script
+
+asyncio = later("asyncio")
 
 EXIT_CODE = 7
 

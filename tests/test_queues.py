@@ -1,6 +1,5 @@
 """Queue, JoinableQueue and SimpleQueue, on every start method where processes take part."""
 
-import asyncio
 import io
 import os
 import pickle
@@ -14,11 +13,10 @@ import pytest
 
 import fastmp
 from fastmp import _std
+from tests.support.later import later
 
-try:
-    import numpy
-except ImportError:
-    numpy = None
+asyncio = later("asyncio")
+numpy = later("numpy")
 
 PLAIN = [
     None, True, False, 0, 1, -1, 2**63 - 1, -(2**63), 2**63, -(2**64), 0.0, -0.0, 1.5, float("inf"),

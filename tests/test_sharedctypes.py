@@ -17,11 +17,9 @@ import pytest
 import fastmp
 import fastmp.sharedctypes
 from fastmp import _core
+from tests.support.later import later
 
-try:
-    import numpy
-except ImportError:
-    numpy = None
+numpy = later("numpy")
 
 CODES = sorted(fastmp.sharedctypes.typecode_to_type)
 NUMBERS = [code for code in CODES if code not in "cu"]
