@@ -138,7 +138,25 @@ def imap_unordered_tasks(station: Station, pool: Any, tasks: list[int]) -> None:
     station.check(len(waited_for) == lost, f"without a result: {waited_for}, lost: {lost}")
 
 
-KINDS = [map_tasks, imap_tasks, imap_unordered_tasks, apply_tasks]
+def cancel_tasks(station: Station, pool: Any, tasks: list[int]) -> None:
+    """apply_async(), and every third is cancelled at some time: that one ends, no other."""
+    results = [pool.apply_async(work, (x,)) for x in tasks]
+    ended = set()
+    for x, result in zip(tasks, results, strict=True):
+        if station.random.random() < 0.3:
+            time.sleep(station.random.random() * 0.002)
+            if result.cancel():
+                ended.add(x)
+    for x, result in zip(tasks, results, strict=True):
+        try:
+            collect(station, x, result.get)
+            station.check(x not in ended, f"task {x} was cancelled and has a result")
+        except fastmp.TaskCancelledError:
+            station.check(x in ended, f"task {x} was not cancelled")
+            station.record(Kind.STEP)
+
+
+KINDS = [map_tasks, imap_tasks, imap_unordered_tasks, apply_tasks, cancel_tasks]
 
 
 class Pool(Scenario):
