@@ -108,9 +108,10 @@ write_claim(fmp_a64 *claim, const struct fmp_buffer *out)
     atomic_store(claim, tag);
 }
 
-int
-fmp_mailbox_take(struct fmp_mailbox *m, uint32_t max_items, struct fmp_buffer *out, fmp_a64 *claim,
-                 struct fmp_wait *w)
+/* max_items 0: one, and only its beginning. */
+static int
+take(struct fmp_mailbox *m, uint32_t max_items, struct fmp_buffer *out, fmp_a64 *claim,
+     struct fmp_wait *w)
 {
     int rc = fmp_ring_lock_head(&m->ring, w);
     if (rc != FMP_OK) {
@@ -118,7 +119,8 @@ fmp_mailbox_take(struct fmp_mailbox *m, uint32_t max_items, struct fmp_buffer *o
     }
     uint64_t commit;
     uint32_t items;
-    rc = fmp_ring_read(&m->ring, max_items, out, w, &commit, &items);
+    rc = max_items > 0 ? fmp_ring_read(&m->ring, max_items, out, w, &commit, &items)
+                       : fmp_ring_read_cut(&m->ring, out, w, &commit);
     if (rc == FMP_OK) {
         if (claim != NULL) {
             write_claim(claim, out);
@@ -131,6 +133,20 @@ fmp_mailbox_take(struct fmp_mailbox *m, uint32_t max_items, struct fmp_buffer *o
         silence_bell_if_empty(m, w->budget_ns);
     }
     return rc;
+}
+
+int
+fmp_mailbox_take(struct fmp_mailbox *m, uint32_t max_items, struct fmp_buffer *out, fmp_a64 *claim,
+                 struct fmp_wait *w)
+{
+    return take(m, max_items, out, claim, w);
+}
+
+int
+fmp_mailbox_take_cut(struct fmp_mailbox *m, struct fmp_buffer *out, fmp_a64 *claim,
+                     struct fmp_wait *w)
+{
+    return take(m, 0, out, claim, w);
 }
 
 int

@@ -29,6 +29,11 @@ int fmp_mailbox_put(struct fmp_mailbox *m, const struct fmp_batch *batch, struct
 int fmp_mailbox_take(struct fmp_mailbox *m, uint32_t max_items, struct fmp_buffer *out,
                      fmp_a64 *claim, struct fmp_wait *w);
 
+/* Takes one record that there is no memory for, of which only the beginning is copied out: see
+ * fmp_ring_read_cut(). */
+int fmp_mailbox_take_cut(struct fmp_mailbox *m, struct fmp_buffer *out, fmp_a64 *claim,
+                         struct fmp_wait *w);
+
 /* FMP_OK: not empty. FMP_AGAIN: empty, wait as `w` says. */
 int fmp_mailbox_poll(struct fmp_mailbox *m, struct fmp_wait *w);
 

@@ -13,6 +13,7 @@
 #include "base/check.h"
 #include "base/points.h"
 #include "base/status.h"
+#include "channel/positions.h"
 #include "channel/ring_view.h"
 #include "platform/memory.h"
 
@@ -22,25 +23,6 @@
 #define READ_AT_A_TIME (256 * 1024)      /* bytes after which a bulk read stops */
 
 /* --- positions ----------------------------------------------------------------------------- */
-
-static inline uint32_t
-units_of(uint64_t position)
-{
-    return (uint32_t)(position >> 32);
-}
-
-static inline uint32_t
-items_of(uint64_t position)
-{
-    return (uint32_t)position;
-}
-
-static inline uint64_t
-advance(uint64_t position, uint64_t units, uint32_t items)
-{
-    return (uint64_t)(uint32_t)(units_of(position) + units) << 32
-         | (uint32_t)(items_of(position) + items);
-}
 
 uint32_t
 fmp_ring_count(const struct fmp_ring *r)
@@ -137,12 +119,6 @@ copy_out(const uint8_t *units, uint64_t capacity, uint64_t at, void *data, size_
     }
 }
 
-static inline uint64_t
-byte_at(uint64_t position, uint64_t capacity)
-{
-    return (units_of(position) & (capacity - 1)) * FMP_UNIT;
-}
-
 /* --- growth and shrinking -------------------------------------------------------------------- */
 
 /* Copies the live units whose place differs under the larger capacity. */
@@ -175,15 +151,18 @@ capacity_for(uint64_t units, uint64_t at_least)
 static int
 grow_locked(struct fmp_ring *r, uint64_t old, uint64_t new)
 {
-    int rc = fmp_memory_reserve(r->fd, FMP_RING_DATA + old * FMP_UNIT, (new - old) * FMP_UNIT);
-    if (rc == FMP_OK) {
-        rc = fmp_ring_map(r, &r->put, new);
+    uint64_t offset = FMP_RING_DATA + old * FMP_UNIT, length = (new - old) * FMP_UNIT;
+    int rc = fmp_memory_reserve(r->fd, offset, length);
+    if (rc != FMP_OK) {
+        return rc;
     }
+    rc = fmp_ring_map(r, &r->put, new);
     if (rc == -ENOMEM) { /* RLIMIT_AS: do without the other view, until it is needed again */
         fmp_ring_unmap(&r->take);
         rc = fmp_ring_map(r, &r->put, new);
     }
     if (rc != FMP_OK) {
+        fmp_memory_release(r->fd, offset, length);
         return rc;
     }
     FMP_POINT("ring: to move");

@@ -92,6 +92,7 @@ struct fmp_buffer {
     size_t size;
     size_t room;
     bool on_heap;
+    bool cut; /* holds the beginning of a record that there was no memory for */
 };
 
 static inline uint64_t
@@ -154,6 +155,11 @@ void fmp_ring_commit_put(struct fmp_ring *r, uint64_t commit, uint32_t items);
  * *commit and *items. FMP_AGAIN: empty. */
 int fmp_ring_read(struct fmp_ring *r, uint32_t max_items, struct fmp_buffer *out,
                   struct fmp_wait *w, uint64_t *commit, uint32_t *items);
+
+/* For one record that there is no memory for, or to look at: copies out what fits into the room that
+ * `out` has, and says in out->cut whether that is less than the whole. Needs no mapping. */
+int fmp_ring_read_cut(struct fmp_ring *r, struct fmp_buffer *out, struct fmp_wait *w,
+                      uint64_t *commit);
 
 /* The same in two steps, for one record whose payload has a place of its own: its header; then, if
  * the first record still has this header (FMP_TOO_BIG: another taker was faster), its payload. */

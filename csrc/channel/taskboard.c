@@ -9,6 +9,7 @@
  */
 #include "channel/taskboard.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <string.h>
 
@@ -185,8 +186,14 @@ take_one(struct fmp_taskboard *b, struct fmp_worker_shm *slot, struct fmp_buffer
          struct fmp_wait *w)
 {
     bool dismissal;
-    int rc;
-    while ((rc = fmp_mailbox_take(&b->tasks, 1, out, &slot->claim, w)) == FMP_OK) {
+    for (;;) {
+        int rc = fmp_mailbox_take(&b->tasks, 1, out, &slot->claim, w);
+        if (rc == -ENOMEM) { /* left there, it would be every other worker's end too */
+            rc = fmp_mailbox_take_cut(&b->tasks, out, &slot->claim, w);
+        }
+        if (rc != FMP_OK) {
+            return rc;
+        }
         wake_feeders(b);
         if (!is_void(out, &dismissal)) {
             return FMP_OK;
@@ -196,7 +203,6 @@ take_one(struct fmp_taskboard *b, struct fmp_worker_shm *slot, struct fmp_buffer
             return FMP_CLOSED;
         }
     }
-    return rc;
 }
 
 int
@@ -275,6 +281,12 @@ fmp_taskboard_collect(struct fmp_taskboard *b, uint32_t want, struct fmp_buffer 
                       struct fmp_wait *w)
 {
     int rc = fmp_mailbox_take(&b->results, COLLECTED_AT_A_TIME, out, NULL, w);
+    if (rc == -ENOMEM) {
+        rc = fmp_mailbox_take(&b->results, 1, out, NULL, w);
+    }
+    if (rc == -ENOMEM) { /* left there, it would keep back all that come after it */
+        rc = fmp_mailbox_take_cut(&b->results, out, NULL, w);
+    }
     if (rc == FMP_AGAIN && w->word != NULL) {
         /* Before the sleeper counts itself: who sees the sleeper sees what it wants. */
         atomic_store(&b->shm->wake_at, w->seen + want);
@@ -388,28 +400,23 @@ fmp_taskboard_claimed_elsewhere(struct fmp_taskboard *b, uint32_t worker, bool *
                                 struct fmp_wait *w)
 {
     uint64_t claim = fmp_taskboard_claim(b, worker);
+    uint8_t beginning[FMP_RECORD_HEADER + sizeof(claim)];
     struct fmp_buffer first;
-    fmp_buffer_init(&first, NULL, 0);
+    fmp_buffer_init(&first, beginning, sizeof(beginning));
     int rc = fmp_ring_lock_head(&b->tasks.ring, w);
     if (rc != FMP_OK) {
         return rc;
     }
     /* Reads the first record and does not commit: a look at what the next take would get. */
     uint64_t commit;
-    uint32_t items;
     struct fmp_wait ignored = {.budget_ns = w->budget_ns};
-    rc = fmp_ring_read(&b->tasks.ring, 1, &first, &ignored, &commit, &items);
+    rc = fmp_ring_read_cut(&b->tasks.ring, &first, &ignored, &commit);
     uint64_t tag = 0;
     if (rc == FMP_OK) {
         memcpy(&tag, first.data + FMP_RECORD_HEADER, sizeof(tag));
     }
     *elsewhere = (rc == FMP_OK && tag == claim) || another_claims(b, worker, claim);
     fmp_ring_unlock_head(&b->tasks.ring);
-    fmp_buffer_free(&first);
-    if (rc == FMP_AGAIN && ignored.word == NULL) {
-        fmp_wait_on_lock(w); /* too much to read with the GIL */
-        return FMP_AGAIN;
-    }
     return rc == FMP_AGAIN ? FMP_OK : rc;
 }
 

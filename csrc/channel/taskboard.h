@@ -115,7 +115,8 @@ int fmp_taskboard_room(struct fmp_taskboard *b, uint64_t below, struct fmp_wait 
  * is already. */
 bool fmp_taskboard_hungry(struct fmp_taskboard *b, uint64_t below);
 
-/* Takes results. FMP_AGAIN: none; wait as `w` says, until `want` results have come. */
+/* Takes results; with out->cut, the beginning of one that there is no memory for. FMP_AGAIN: none;
+ * wait as `w` says, until `want` results have come. */
 int fmp_taskboard_collect(struct fmp_taskboard *b, uint32_t want, struct fmp_buffer *out,
                           struct fmp_wait *w);
 /* Whoever sleeps in collect is to wake at the next result, and at once if there is one. */
@@ -170,7 +171,8 @@ void fmp_taskboard_set_state(struct fmp_taskboard *b, uint32_t worker, enum fmp_
 /* The task just taken is a timed one, and begins. */
 void fmp_taskboard_begin_timed(struct fmp_taskboard *b, uint32_t worker);
 
-/* Takes one task. FMP_CLOSED: leave. */
+/* Takes one task; with out->cut, only the beginning of one that there is no memory for. FMP_CLOSED:
+ * leave. */
 int fmp_taskboard_take(struct fmp_taskboard *b, uint32_t worker, struct fmp_buffer *out,
                        struct fmp_wait *w);
 /* Puts a result, and gives up the claim. */

@@ -73,27 +73,39 @@ left_in_group(const char *folder, const char *limit_name, const char *used_name)
     snprintf(path, sizeof(path), "%s/memory.stat", folder);
     if (read_text(path, text, sizeof(text))) {
         uint64_t cache = number_after(text, "inactive_file ");
+        uint64_t total = number_after(text, "total_inactive_file "); /* v1: of groups within too */
+        cache = total > cache ? total : cache;
         used -= cache < used ? cache : used;
     }
     return limit > used ? limit - used : 0;
 }
 
-/* The group named by the line of /proc/self/cgroup that holds `tag`: below `root`, or, seen from
- * inside a container, `root` itself. */
+/* The group named by the line of /proc/self/cgroup that holds `tag`, and the groups that it is in,
+ * whose limits hold for it too. Seen from inside a container `root` itself is the group. */
 static uint64_t
 left_in(const char *groups, const char *tag, const char *root, const char *limit_name,
         const char *used_name)
 {
-    uint64_t left = left_in_group(root, limit_name, used_name);
+    char folder[512];
     const char *at = strstr(groups, tag);
+    int n = 0;
     if (at != NULL) {
-        char folder[512];
         at += strlen(tag);
-        snprintf(folder, sizeof(folder), "%s%.*s", root, (int)strcspn(at, "\n"), at);
-        uint64_t own = left_in_group(folder, limit_name, used_name);
-        left = own < left ? own : left;
+        n = (int)strcspn(at, "\n");
     }
-    return left;
+    uint64_t left = UINT64_MAX;
+    for (;;) {
+        snprintf(folder, sizeof(folder), "%s%.*s", root, n, at != NULL ? at : "");
+        uint64_t here = left_in_group(folder, limit_name, used_name);
+        left = here < left ? here : left;
+        if (n <= 1) { /* "" or "/": that was the root */
+            return left;
+        }
+        while (n > 0 && at[n - 1] != '/') {
+            n--;
+        }
+        n -= n > 0; /* the slash */
+    }
 }
 
 uint64_t

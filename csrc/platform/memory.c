@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/mman.h>
 #include <sys/random.h>
@@ -18,7 +19,8 @@
 #include "platform/available.h"
 #include "platform/clock.h"
 
-#define CHECKED_SIZE (UINT64_C(8) << 20) /* smaller reservations are not checked beforehand */
+#define CHECKED_SIZE (UINT64_C(4) << 20) /* so much is reserved between two looks */
+#define LEAST_SPARE (UINT64_C(8) << 20)  /* stays free */
 #define SLICE (UINT64_C(1) << 20)        /* reserved at a time */
 
 int
@@ -39,16 +41,29 @@ fmp_memory_create(size_t size)
     return fd;
 }
 
+/* Reserved by this process since it last looked. */
+static _Atomic uint64_t unchecked; /* need not be reset after fork */
+
 /* A memfd knows no limit but the machine: reserving more than there is wakes the OOM killer, who
- * kills others, before fallocate fails. So large requests are held against what is available. */
+ * kills others, before fallocate fails. So a large request is held against what is available, and
+ * after many small ones there has to be room for as many again. Some is left to what we do not
+ * see: private memory, and what others take meanwhile. */
 static bool
 is_available(uint64_t length)
 {
-    if (length < CHECKED_SIZE) {
+    uint64_t needed = length < CHECKED_SIZE ? CHECKED_SIZE : length;
+    if (length < CHECKED_SIZE
+        && atomic_fetch_add_explicit(&unchecked, length, memory_order_relaxed) + length
+               < CHECKED_SIZE) {
         return true;
     }
     uint64_t available = fmp_memory_available();
-    return length < available - available / 16;
+    uint64_t spare = available / 16 > LEAST_SPARE ? available / 16 : LEAST_SPARE;
+    if (available < spare || needed >= available - spare) {
+        return false; /* `unchecked` stays: the next one looks again */
+    }
+    atomic_store_explicit(&unchecked, 0, memory_order_relaxed);
+    return true;
 }
 
 int
@@ -90,6 +105,13 @@ fmp_memory_map(int fd, uint64_t offset, size_t length, void **out)
     }
     *out = address;
     return 0;
+}
+
+int
+fmp_memory_read(int fd, uint64_t offset, void *out, size_t size)
+{
+    ssize_t n = pread(fd, out, size, (off_t)offset);
+    return n < 0 ? -errno : (size_t)n == size ? FMP_OK : FMP_CORRUPT;
 }
 
 void

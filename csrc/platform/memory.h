@@ -23,6 +23,9 @@ void fmp_memory_release(int fd, uint64_t offset, uint64_t length);
 int fmp_memory_map(int fd, uint64_t offset, size_t length, void **out);
 void fmp_memory_unmap(void *address, size_t length);
 
+/* Reads from the file without mapping it. FMP_CORRUPT: it ends before that. */
+int fmp_memory_read(int fd, uint64_t offset, void *out, size_t size);
+
 /* Size of the file in bytes, or -errno. */
 int64_t fmp_memory_size(int fd);
 
