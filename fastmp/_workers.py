@@ -352,8 +352,10 @@ class Crew:
         """See to it that callbacks are called, and results collected, without anybody waiting."""
         with self._lock:
             if self._server is None and not self._stopping:
-                self._server = threading.Thread(target=self._serve, daemon=True)
-                self._server.start()
+                # Its last act, under this lock, is to take itself away from there.
+                thread = threading.Thread(target=self._serve, daemon=True)
+                thread.start()
+                self._server = thread
 
     def _serve(self):
         while True:
@@ -389,7 +391,11 @@ class Crew:
         with self._lock:
             thread = threading.Thread(target=self._feed, args=(job,), daemon=True)
             self._feeders.add(thread)
-            thread.start()
+            try:
+                thread.start()
+            except BaseException:
+                self._feeders.discard(thread)
+                raise
 
     def _feed(self, job):
         try:

@@ -186,12 +186,8 @@ class _NativePool(Pool):
         self._board = crew.board
         try:
             crew.repopulate()
-        except Exception:
-            for p in self._pool:
-                if p.exitcode is None:
-                    p.terminate()
-            for p in self._pool:
-                p.join()
+        except BaseException:
+            crew.terminate()
             raise
         self._terminate = util.Finalize(self, crew.terminate, exitpriority=15)
         self._state = RUN
@@ -261,17 +257,24 @@ class _NativePool(Pool):
             _ApplyResult, self, func, args, kwds, callback, error_callback, timeout is not None
         )
         if callback or error_callback:
-            self._crew.need_server()
+            self._have_served(result)
         if timeout is not None:
             self._crew.limit(result, timeout)
         return result
+
+    def _have_served(self, result):
+        try:
+            self._crew.need_server()
+        except BaseException as e:  # no thread can be started
+            result._end(e)
+            raise
 
     def _map_async(
         self, func, iterable, mapper, chunksize=None, callback=None, error_callback=None
     ):
         result, how = self._start_map(func, iterable, mapper, chunksize, callback, error_callback)
         if how == _FED_BY_WAITERS or callback or error_callback:
-            self._crew.need_server()
+            self._have_served(result)
         return result
 
     def _start_map(
@@ -337,7 +340,11 @@ class _NativePool(Pool):
             iterator, self, kind, func, iterable, False, chunksize, 0, buffersize or 0, None, None
         )
         if how == _FED_BY_THREAD:
-            self._crew.feed(result)
+            try:
+                self._crew.feed(result)
+            except BaseException as e:  # no thread can be started
+                result._end(e)
+                raise
         if buffersize is not None:
             result = _bounded(result)
         if chunksize == 1:

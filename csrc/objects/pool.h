@@ -177,16 +177,17 @@ FmpJob *fmp_job_create(FmpBoard *b, const struct fmp_job_plan *plan);
 /* Its result, before the deadline; NULL with an exception. */
 PyObject *fmp_job_get(FmpJob *job, int64_t deadline);
 
-/* py_pool_result.c. All of these swallow nothing: an exception in there is that of no memory. */
+/* py_pool_result.c. None of these raises: where there is no memory for a result, MemoryError is the
+ * whole job's. */
 
 /* The full index behind the one of a tag; false when there is no such task, or it is done. */
 bool fmp_job_pending(const FmpJob *job, uint32_t index, uint64_t *full);
-/* The result of a task; steals `value`. Ignored when the task is done already. 0 or -1. */
-int fmp_job_set(FmpJob *job, uint32_t index, bool success, PyObject *value);
+/* The result of a task; steals `value`. Ignored when the task is done already. */
+void fmp_job_set(FmpJob *job, uint32_t index, bool success, PyObject *value);
 /* Completes the job if its last result is in. */
-int fmp_job_check(FmpJob *job);
-/* An unfinished call or map fails as a whole, with its callback. 0 or -1. */
-int fmp_job_fail(FmpJob *job, PyObject *error);
+void fmp_job_check(FmpJob *job);
+/* An unfinished call or map fails as a whole, with its callback. */
+void fmp_job_fail(FmpJob *job, PyObject *error);
 /* Nothing will be fed any more. */
 void fmp_job_end_feed(FmpJob *job);
 /* get() returns from now on; forgets the board. */
@@ -247,6 +248,9 @@ int fmp_pool_pump(FmpBoard *b);
 int fmp_pool_drain(FmpBoard *b);
 /* Wakes the waiters for which something has changed. */
 void fmp_pool_poke(FmpBoard *b);
+/* The key of a job in the board's cache, found without memory; NULL, never with an exception. A new
+ * reference. */
+PyObject *fmp_pool_search(const FmpBoard *b, uint32_t number);
 /* After a job has gone: lets the workers go when it was the last of a closed pool. */
 void fmp_pool_job_gone(FmpBoard *b);
 /* Is there nothing for a background thread to do? */

@@ -426,9 +426,10 @@ board_fail(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args)
         return NULL;
     }
     unsigned long index = PyLong_AsUnsignedLong(args[1]);
-    if (PyErr_Occurred() || fmp_job_set(job, (uint32_t)index, false, Py_NewRef(args[2])) < 0) {
+    if (PyErr_Occurred()) {
         return NULL;
     }
+    fmp_job_set(job, (uint32_t)index, false, Py_NewRef(args[2]));
     Py_RETURN_NONE;
 }
 

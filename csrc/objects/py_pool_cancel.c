@@ -99,9 +99,7 @@ fmp_board_fail_job(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args)
     if (job->complete) {
         Py_RETURN_FALSE;
     }
-    if (fmp_job_fail(job, args[1]) < 0) {
-        return NULL;
-    }
+    fmp_job_fail(job, args[1]);
     Py_RETURN_TRUE;
 }
 

@@ -8,6 +8,7 @@
  */
 #include "objects/pool.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -143,14 +144,31 @@ wait_for_turn(FmpBoard *b, struct fmp_pool_waiter *me, int64_t deadline)
 
 /* --- dealing out ------------------------------------------------------------------------------ */
 
+PyObject *
+fmp_pool_search(const FmpBoard *b, uint32_t number)
+{
+    PyObject *key, *job;
+    Py_ssize_t at = 0;
+    while (PyDict_Next(b->cache, &at, &key, &job)) {
+        if (fmp_pool_job_check(b->state, job) && ((FmpJob *)job)->number == number) {
+            return Py_NewRef(key);
+        }
+    }
+    return NULL;
+}
+
 static FmpJob *
 find_job(FmpBoard *b, uint32_t number)
 {
     PyObject *key = PyLong_FromUnsignedLong(number);
+    if (key == NULL) {
+        PyErr_Clear();
+        key = fmp_pool_search(b, number);
+    }
     PyObject *job = key != NULL ? fmp_dict_get(b->cache, key) : NULL;
     Py_XDECREF(key);
+    PyErr_Clear(); /* somebody has tampered with pool._cache */
     if (job == NULL || !fmp_pool_job_check(b->state, job)) {
-        PyErr_Clear();
         Py_CLEAR(job);
     }
     return (FmpJob *)job;
@@ -162,12 +180,16 @@ struct record {
     const uint8_t *data;
     size_t size;
     struct fmp_buffer *only; /* the batch, when this is its only record */
+    bool cut;                /* the record does not go on behind its head */
 };
 
 static PyObject *
 decode(FmpBoard *b, const struct record *r)
 {
     struct fmp_codec *codec = &b->state->codec;
+    if (r->cut) {
+        return fmp_raise(-ENOMEM, "take a result of a pool");
+    }
     if (r->only != NULL) {
         return fmp_decode_taken(codec, r->only, sizeof(r->head));
     }
@@ -196,14 +218,12 @@ deliver(FmpBoard *b, FmpJob *job, const struct record *r)
         fmp_raise(FMP_CORRUPT, "take a result of a pool");
         value = fmp_take_exception();
     }
-    Py_INCREF(value);
-    int rc = fmp_job_set(job, r->head.tag.index, success, value);
-    if (rc == 0 && raise) {
+    fmp_job_set(job, r->head.tag.index, success, Py_NewRef(value));
+    if (raise) {
         PyErr_SetObject((PyObject *)Py_TYPE(value), value);
-        rc = -1;
     }
     Py_DECREF(value);
-    return rc;
+    return raise ? -1 : 0;
 }
 
 static int
@@ -232,6 +252,20 @@ deal_out_one(FmpBoard *b, struct record *r)
     return rc;
 }
 
+/* fmp_batch_next(), but for a record that was cut off: it is the only one. */
+static bool
+next_record(const struct fmp_buffer *batch, size_t size, size_t *offset, struct record *r)
+{
+    r->cut = batch->cut;
+    if (!r->cut) {
+        return fmp_batch_next(batch->data, size, offset, &r->kind, &r->data, &r->size);
+    }
+    r->data = batch->data + FMP_RECORD_HEADER;
+    r->size = size - FMP_RECORD_HEADER;
+    *offset = size;
+    return true;
+}
+
 /* Deals out a batch and frees it. All of it, whatever goes wrong with one: 0, or -1 with the last
  * exception for our caller. */
 static int
@@ -241,7 +275,7 @@ deal_out(FmpBoard *b, struct fmp_buffer *batch)
     PyObject *type = NULL, *error = NULL, *traceback = NULL;
     struct record r = {.only = NULL};
     b->processing++;
-    while (fmp_batch_next(batch->data, size, &offset, &r.kind, &r.data, &r.size)) {
+    while (next_record(batch, size, &offset, &r)) {
         r.only = offset == size && r.data == batch->data + FMP_RECORD_HEADER ? batch : NULL;
         if (deal_out_one(b, &r) < 0) {
             Py_XDECREF(type);
@@ -433,7 +467,11 @@ fmp_pool_drain(FmpBoard *b)
     do {
         rc = take_and_deal(b, NULL, 0);
     } while (rc == FMP_OK);
-    return rc == FMP_PYERR ? -1 : 0;
+    if (rc != FMP_TIMEOUT && rc != FMP_CLOSED) {
+        fmp_raise(rc, "take the results of a pool");
+        return -1;
+    }
+    return 0;
 }
 
 int

@@ -151,16 +151,14 @@ fail_tasks(FmpJob *job, uint64_t first, uint32_t items)
 {
     bool raise = !PyErr_ExceptionMatches(PyExc_Exception);
     PyObject *error = fmp_take_exception();
-    int rc = 0;
-    for (uint32_t i = 0; i < items && rc == 0; i++) {
-        rc = fmp_job_set(job, (uint32_t)(first + i), false, Py_NewRef(error));
+    for (uint32_t i = 0; i < items; i++) {
+        fmp_job_set(job, (uint32_t)(first + i), false, Py_NewRef(error));
     }
-    if (rc == 0 && raise) {
+    if (raise) {
         PyErr_SetObject((PyObject *)Py_TYPE(error), error);
-        rc = -1;
     }
     Py_DECREF(error);
-    return rc;
+    return raise ? -1 : 0;
 }
 
 struct stage {
@@ -420,9 +418,7 @@ fmp_feed_some(FmpBoard *b, FmpJob *job)
     int flushed = flush(&s);
     job->feed.busy = false;
     bool ended = job->feed.source == NULL;
-    if (fmp_job_check(job) < 0) {
-        flushed = -1;
-    }
+    fmp_job_check(job);
     if (rc < 0) {
         PyErr_Clear();
         PyErr_Restore(type, error, traceback);

@@ -4,10 +4,12 @@
  * which comes twice (a worker was thought lost and was not), or for a task that does not exist
  * (damaged memory), is ignored. Owns the windows of a job.
  */
+#include "objects/pool.h"
+
 #include <stdlib.h>
 #include <string.h>
 
-#include "objects/pool.h"
+#include "bridge/errors.h"
 
 #define FIRST_ROOM 16
 
@@ -181,21 +183,39 @@ put_value(FmpJob *job, uint64_t index, bool success, PyObject *value)
     }
 }
 
-int
+/* There is no memory for a result: the exception that is set becomes that of the whole job, so that
+ * nobody waits for what cannot come. */
+static void
+give_up(FmpJob *job)
+{
+    PyObject *error = fmp_take_exception();
+    if (job->kind == FMP_JOB_CALL || job->kind == FMP_JOB_MAP) {
+        fmp_job_fail(job, error);
+    }
+    else {
+        fmp_job_abort(job, error);
+    }
+    Py_DECREF(error);
+}
+
+void
 fmp_job_set(FmpJob *job, uint32_t index, bool success, PyObject *value)
 {
     uint64_t full;
     if (job->complete || !fmp_job_pending(job, index, &full)) {
         Py_DECREF(value);
-        return 0;
     }
-    if (mark(&job->marks, full) < 0) {
+    else if (mark(&job->marks, full) < 0) {
         Py_DECREF(value);
-        return -1;
+        give_up(job);
     }
-    int rc = put_value(job, full, success, value);
-    job->received++;
-    return fmp_job_check(job) < 0 ? -1 : rc;
+    else if (put_value(job, full, success, value) < 0) {
+        give_up(job);
+    }
+    else {
+        job->received++;
+        fmp_job_check(job);
+    }
 }
 
 /* --- the end ---------------------------------------------------------------------------------- */
@@ -222,45 +242,67 @@ has_callback(const FmpJob *job)
     return (job->success ? job->callback : job->error_callback) != NULL;
 }
 
-/* The outcome is known: its callback is due, or get() returns. 0 or -1. */
-static int
+/* The exception that is set becomes the outcome. */
+static void
+end_with_exception(FmpJob *job)
+{
+    job->success = false;
+    Py_XSETREF(job->value, fmp_take_exception());
+}
+
+/* The outcome is known: its callback is due, or get() returns. */
+static void
 complete(FmpJob *job)
 {
     job->complete = true;
-    if (!has_callback(job) || job->board == NULL) {
-        fmp_job_finish(job);
-        return 0;
+    if (has_callback(job) && job->board != NULL) {
+        /* get() returns after the callback, which is run elsewhere. */
+        if (PyList_Append(job->board->finished, (PyObject *)job) == 0) {
+            fmp_pool_poke(job->board);
+            return;
+        }
+        end_with_exception(job);
     }
-    /* get() returns after the callback, which is run elsewhere. */
-    if (PyList_Append(job->board->finished, (PyObject *)job) < 0) {
-        fmp_job_finish(job);
-        return -1;
-    }
-    fmp_pool_poke(job->board);
-    return 0;
+    fmp_job_finish(job);
 }
 
-int
+void
 fmp_job_check(FmpJob *job)
 {
     if (job->complete || job->feed.source != NULL || job->received != job->fed) {
-        return 0;
+        return;
     }
-    int rc = 0;
-    if (job->kind == FMP_JOB_MAP && job->success && job->fed_items < PyList_GET_SIZE(job->value)) {
-        /* The iterable was shorter than it said. */
-        rc = PyList_SetSlice(job->value, job->fed_items, PY_SSIZE_T_MAX, NULL);
+    if (job->kind == FMP_JOB_MAP && job->success && job->fed_items < PyList_GET_SIZE(job->value)
+        && PyList_SetSlice(job->value, job->fed_items, PY_SSIZE_T_MAX, NULL) < 0) {
+        /* The iterable was shorter than it said, and what is too much cannot be cut off. */
+        end_with_exception(job);
     }
-    return complete(job) < 0 ? -1 : rc;
+    complete(job);
 }
 
-int
+void
 fmp_job_fail(FmpJob *job, PyObject *error)
 {
     fmp_job_end_feed(job);
     job->success = false;
     Py_XSETREF(job->value, Py_NewRef(error));
-    return complete(job);
+    complete(job);
+}
+
+/* Takes the job out of the board's cache, without memory for a key if there is none. */
+static void
+forget_number(FmpBoard *b, FmpJob *job)
+{
+    PyObject *number = PyLong_FromUnsignedLong(job->number);
+    if (number == NULL || PyDict_DelItem(b->cache, number) < 0) {
+        PyErr_Clear();
+        Py_XDECREF(number);
+        number = fmp_pool_search(b, job->number);
+        if (number != NULL && PyDict_DelItem(b->cache, number) < 0) {
+            PyErr_Clear(); /* somebody has tampered with pool._cache */
+        }
+    }
+    Py_XDECREF(number);
 }
 
 void
@@ -278,11 +320,7 @@ fmp_job_finish(FmpJob *job)
     if (job->callback != NULL || job->error_callback != NULL) {
         b->callbacks--;
     }
-    PyObject *number = PyLong_FromUnsignedLong(job->number);
-    if (number == NULL || PyDict_DelItem(b->cache, number) < 0) {
-        PyErr_Clear(); /* somebody has tampered with pool._cache */
-    }
-    Py_XDECREF(number);
+    forget_number(b, job);
     fmp_pool_poke(b);
     fmp_pool_job_gone(b);
     Py_DECREF(b);

@@ -10,6 +10,7 @@
  */
 #include "objects/pool.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "base/layout.h"
@@ -74,7 +75,7 @@ post_batch(struct worker *me, const struct fmp_batch *batch)
     return rc;
 }
 
-/* Encodes and posts; 0, or -1 with the exception of encoding or of a full machine. */
+/* Encodes and posts; 0, -1 with the exception of encoding, -2 with that of a full machine. */
 static int
 post_value(struct worker *me, const struct fmp_result_head *head, PyObject *value)
 {
@@ -89,7 +90,7 @@ post_value(struct worker *me, const struct fmp_result_head *head, PyObject *valu
     fmp_encoded_free(&e);
     if (rc != FMP_OK) {
         fmp_raise(rc, "send a result");
-        return -1;
+        return -2;
     }
     return 0;
 }
@@ -138,10 +139,13 @@ post_result(struct worker *me, struct fmp_result_head *head, PyObject *value)
 {
     head->status = FMP_RESULT_OK;
     head->leaving = me->leave;
-    if (post_value(me, head, value) == 0) {
+    int posted = post_value(me, head, value);
+    if (posted == 0) {
         return 0;
     }
-    if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+    /* Where there is no room for a result, there may be none for its repr() either. */
+    if (posted == -2 || !PyErr_ExceptionMatches(PyExc_Exception)
+        || PyErr_ExceptionMatches(PyExc_MemoryError)) {
         return post_exception(me, head);
     }
     PyObject *why = fmp_take_exception();
@@ -222,6 +226,17 @@ function_of(struct worker *me, const struct fmp_task_head *head, const uint8_t *
     return me->function;
 }
 
+/* A task of which only the head is here. */
+static int
+refuse_task(struct worker *me, const struct fmp_buffer *taken)
+{
+    struct fmp_task_head head;
+    memcpy(&head, taken->data + FMP_RECORD_HEADER, sizeof(head));
+    struct fmp_result_head result = {.tag = head.tag};
+    fmp_raise(-ENOMEM, "take a task of a pool");
+    return post_exception(me, &result);
+}
+
 /* Decodes a task and frees its memory. 0, or -1 with an exception. New references. */
 static int
 decode_task(struct worker *me, const struct fmp_task_head *head, struct fmp_buffer *taken,
@@ -265,6 +280,9 @@ run_task(struct worker *me, struct fmp_buffer *taken)
     size_t offset = 0, length;
     uint8_t kind;
     const uint8_t *data;
+    if (taken->cut) {
+        return refuse_task(me, taken);
+    }
     if (!fmp_batch_next(taken->data, taken->size, &offset, &kind, &data, &length)
         || length < sizeof(head)) {
         fmp_buffer_free(taken);

@@ -69,7 +69,9 @@ call_while_handling(PyObject *hook, PyObject *type, PyObject *error, PyObject *t
 int
 fmp_queue_report(FmpQueue *self, PyObject *object)
 {
-    if (self->strict || !PyErr_ExceptionMatches(PyExc_Exception)) {
+    /* The hook is for objects that cannot be pickled, whenever one tries. */
+    if (self->strict || !PyErr_ExceptionMatches(PyExc_Exception)
+        || PyErr_ExceptionMatches(PyExc_MemoryError)) {
         return -1;
     }
     PyFrameObject *caller = PyEval_GetFrame();

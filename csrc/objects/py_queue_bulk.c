@@ -325,13 +325,12 @@ decoding_failed(FmpQueue *self, const uint8_t *records, size_t size, size_t at, 
 }
 
 static PyObject *
-decode_all(FmpQueue *self, const uint8_t *records, size_t size)
+decode_all(FmpQueue *self, const uint8_t *records, size_t size, PyObject *list)
 {
-    PyObject *list = PyList_New(0);
     size_t at = 0, end = 0, length;
     uint8_t kind;
     const uint8_t *data;
-    while (list != NULL && fmp_batch_next(records, size, &end, &kind, &data, &length)) {
+    while (fmp_batch_next(records, size, &end, &kind, &data, &length)) {
         PyObject *object = fmp_decode(&self->state->codec, kind, data, length, NULL);
         int rc = object != NULL ? PyList_Append(list, object) : -1;
         Py_XDECREF(object);
@@ -360,14 +359,16 @@ fmp_queue_get_many(FmpQueue *self, PyObject *const *args, Py_ssize_t n_args, PyO
     if (max_items < 1) {
         return PyErr_Format(PyExc_ValueError, "max_items must be at least 1, not %zd", max_items);
     }
-    PyObject *stashed = pop_records(self, max_items), *list;
+    PyObject *list = PyList_New(0); /* before anything is taken */
+    PyObject *stashed = list != NULL ? pop_records(self, max_items) : NULL;
     if (stashed != NULL) {
         list = decode_all(self, (const uint8_t *)PyBytes_AS_STRING(stashed),
-                          (size_t)PyBytes_GET_SIZE(stashed));
+                          (size_t)PyBytes_GET_SIZE(stashed), list);
         Py_DECREF(stashed);
         return list;
     }
     if (PyErr_Occurred()) {
+        Py_XDECREF(list);
         return NULL;
     }
     uint8_t stack[FMP_QUEUE_STACK];
@@ -375,9 +376,10 @@ fmp_queue_get_many(FmpQueue *self, PyObject *const *args, Py_ssize_t n_args, PyO
     fmp_buffer_init(&taken, stack, sizeof(stack));
     uint32_t most = max_items < INT32_MAX ? (uint32_t)max_items : INT32_MAX;
     if (fmp_queue_take(self, most, &taken, deadline) < 0) {
+        Py_DECREF(list);
         return NULL;
     }
-    list = decode_all(self, taken.data, taken.size);
+    list = decode_all(self, taken.data, taken.size, list);
     fmp_buffer_free(&taken);
     return list;
 }
