@@ -7,29 +7,10 @@ import sys
 import pytest
 
 import fastmp
+from tests.support.machine import address_space, in_a_limited_child
 
 MIB = 1 << 20
 GIB = 1 << 30
-
-
-def in_a_limited_child(limit, value, job):
-    """Run job() in a forked child under a soft limit; its exit code tells, its output what."""
-    fork = fastmp.get_context("fork")
-
-    def main():
-        hard = resource.getrlimit(limit)[1]
-        resource.setrlimit(limit, (value, hard))
-        job()
-
-    p = fork.Process(target=main)
-    p.start()
-    p.join()
-    assert p.exitcode == 0
-
-
-def address_space():
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[0]) * resource.getpagesize()
 
 
 def fill(queue, error):

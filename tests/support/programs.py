@@ -44,8 +44,13 @@ def run(arguments, env, timeout=TIMEOUT):
     After ``timeout`` seconds the program and all that it started are killed, and the test fails
     with what had been written. It fails as well if the program leaves a process behind.
     """
+    return run_command([sys.executable, *map(str, arguments)], env, timeout)
+
+
+def run_command(arguments, env, timeout=TIMEOUT):
+    """The same for any command."""
     with subprocess.Popen(
-        [sys.executable, *map(str, arguments)],
+        arguments,
         env=env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
