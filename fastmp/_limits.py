@@ -38,8 +38,9 @@ class Limits:
         """Limit a call that was made with ``timed``."""
         self._news.put((weakref.ref(job), seconds))
         if self._thread is None:
-            self._thread = threading.Thread(target=self._watch, daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._watch, daemon=True)
+            thread.start()
+            self._thread = thread
 
     def end(self):
         """Forget all limits.  Returns the thread, which is about to end, or None."""
