@@ -32,10 +32,11 @@ test: ## everything, on each Python found; PY=, T=tests/..., ARGS=... narrow it
 libs: build ## large libraries on fastmp: scikit-learn, Django; with TORCH=1 PyTorch
 	@TORCH=$(TORCH) tools/libs $(PY) $(T) $(ARGS)
 
-ctest: ## C tests of base-channel without Python: plain, without ticks, under ASan and UBSan
+ctest: ## C tests of base-channel without Python: plain, without ticks, under ASan and UBSan, TSan
 	@$(MAKE) --no-print-directory -j$(JOBS) -f tests/c/Makefile VARIANT=plain
 	@$(MAKE) --no-print-directory -j$(JOBS) -f tests/c/Makefile VARIANT=notick
 	@$(MAKE) --no-print-directory -j$(JOBS) -f tests/c/Makefile VARIANT=asan
+	@$(MAKE) --no-print-directory -j$(JOBS) -f tests/c/Makefile VARIANT=tsan
 
 fuzz: ## hostile bytes: each target of tests/fuzz for SECONDS=60, by libFuzzer (needs clang); T=ring
 	@tests/fuzz/run $(SECONDS) $(T)
@@ -45,6 +46,9 @@ crash: ## steps through the protocols: a kill and a pause at every instruction; 
 
 sanitize: setup ## a core with ASan and UBSan, apart from the tree, and most tests on it
 	@tools/variant sanitize $(PYTHON) $(T) $(ARGS)
+
+valgrind: build ## a small program with a little of everything, under valgrind
+	@tools/valgrind $(PYTHON)
 
 notick: setup ## the same for a core whose sleeps have no ticks: no lost wake-up can hide
 	@tools/variant notick $(PYTHON) $(T) $(ARGS)

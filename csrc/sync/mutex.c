@@ -14,6 +14,11 @@
 
 #define SPINS 100
 
+/* ThreadSanitizer knows pthread_mutex_timedlock() only. */
+#if defined(__GLIBC__) && (__GLIBC__ > 2 || __GLIBC_MINOR__ >= 30) && !defined(FMP_TSAN)
+#define HAS_CLOCKLOCK 1
+#endif
+
 /* The C library believes the mutex what kind it is: it aborts over some, and waits for ever for
  * others. So whatever is not what fmp_mutex_init() makes is not given to it. */
 static inline bool
@@ -58,7 +63,7 @@ taken(struct fmp_mutex_shm *m, int rc)
 static int
 timed_lock(struct fmp_mutex_shm *m, int64_t ns)
 {
-#if defined(__GLIBC__) && (__GLIBC__ > 2 || __GLIBC_MINOR__ >= 30)
+#ifdef HAS_CLOCKLOCK
     struct timespec until = fmp_timespec(fmp_now() + ns);
     return pthread_mutex_clocklock(&m->mutex, CLOCK_MONOTONIC, &until);
 #else

@@ -93,7 +93,7 @@ try_put(void *arg, struct fmp_wait *w)
 void
 put_message(struct fmp_mailbox *m, uint32_t sender, uint32_t number, uint32_t length)
 {
-    static uint8_t body[LONGEST_MESSAGE];
+    static _Thread_local uint8_t body[LONGEST_MESSAGE];
     struct message head = {sender, number, length};
     for (uint32_t i = 0; i < length; i++) {
         body[i] = message_byte(&head, i);

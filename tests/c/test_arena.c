@@ -78,6 +78,7 @@ nothing(void *arg)
 
 CASE(a_slot_that_a_fork_copied_is_not_used_again)
 {
+    CHECK_NEEDS_PROCESSES();
     struct fmp_slot before = new_slot(64), freed = new_slot(64);
     void *bytes = fmp_slot_at(&before), *freed_bytes = fmp_slot_at(&freed);
     fmp_slot_free(&freed); /* on the free list when the fork comes */
@@ -118,6 +119,7 @@ child_slots(void *arg)
 
 CASE(a_child_shares_what_was_and_cuts_from_its_own_slab)
 {
+    CHECK_NEEDS_PROCESSES();
     struct family f = {.of_parent = new_slot(64), .stage = shared_zeros(sizeof(fmp_a32))};
     pid_t pid = check_fork(child_slots, &f);
     while (atomic_load(f.stage) != 1) {

@@ -208,6 +208,7 @@ CASE(abort_and_reset_release_who_waits)
 #ifndef FMP_NO_TICK
 CASE(a_killed_party_breaks_it)
 {
+    CHECK_NEEDS_PROCESSES();
     struct room *room = new_room(3);
     pid_t dead = start_waiter(room, wait_and_be_broken);
     pid_t alive = start_waiter(room, wait_and_be_broken);
@@ -245,6 +246,7 @@ CASE(the_last_to_come_is_killed_after_it_told_one)
 
 CASE(the_last_to_come_does_not_pass_with_the_dead)
 {
+    CHECK_NEEDS_PROCESSES();
     struct room *room = new_room(2);
     check_kill(start_waiter(room, wait_and_be_broken));
     check_sleep_ms(1700); /* so long silent that it is looked at */

@@ -81,9 +81,12 @@ wait_once(void *arg)
 static pid_t
 start_waiter(struct room *room, uint32_t id)
 {
-    struct waiter waiter = {room, id, {0, 0}};
+    static struct waiter all[256]; /* one for each: they may be threads */
+    static unsigned n;
+    struct waiter *waiter = &all[n++ % 256];
+    *waiter = (struct waiter){room, id, {0, 0}};
     uint32_t before = atomic_load(&room->arrived);
-    pid_t pid = check_fork(wait_once, &waiter);
+    pid_t pid = check_fork(wait_once, waiter);
     while (atomic_load(&room->arrived) == before) {
         check_sleep_ms(1);
     }
@@ -141,6 +144,7 @@ CASE(a_notify_without_waiters_is_not_kept)
 
 CASE(killed_waiters_take_no_release_with_them)
 {
+    CHECK_NEEDS_PROCESSES();
     struct room *room = new_room();
     pid_t dead[3];
     for (uint32_t i = 0; i < 3; i++) {
@@ -157,6 +161,7 @@ CASE(killed_waiters_take_no_release_with_them)
 
 CASE(places_of_the_dead_are_used_again)
 {
+    CHECK_NEEDS_PROCESSES();
     struct room *room = new_room();
     for (int i = 0; i < FMP_CONDITION_PLACES + 10; i++) {
         check_kill(start_waiter(room, 1));
@@ -183,6 +188,7 @@ arrive_there(const char *name)
 /* Two find the same dead waiter; before the slower one frees its place, somebody has taken it. */
 CASE(a_place_that_was_taken_again_is_not_freed)
 {
+    CHECK_NEEDS_PROCESSES();
     struct room *room = new_room();
     check_kill(start_waiter(room, 0));
     struct fmp_condition_place others[FMP_CONDITION_PLACES - 1];
@@ -320,6 +326,7 @@ CASE(a_set_event_lets_pass_and_a_clear_one_holds)
 
 CASE(a_killed_waiter_does_not_block_set)
 {
+    CHECK_NEEDS_PROCESSES();
     struct room *room = new_room();
     pid_t dead = check_fork(wait_for_event, room), alive = check_fork(wait_for_event, room);
     while (atomic_load(&room->arrived) < 2) {

@@ -133,6 +133,7 @@ tag_in_child(void *arg)
 
 CASE(userlock_tags_tell_processes_apart)
 {
+    CHECK_NEEDS_PROCESSES();
     uint64_t mine = fmp_userlock_tag(true);
     CHECK_EQ(mine & FMP_USERLOCK_PID, getpid());
     check_reap(check_fork(tag_in_child, &mine));
@@ -170,6 +171,7 @@ start_holder(struct room *room, void (*body)(void *))
 
 CASE(a_dead_scoped_holder_is_succeeded)
 {
+    CHECK_NEEDS_PROCESSES();
     struct room *room = new_room(0);
     pid_t pid = start_holder(room, hold_scoped);
     uint32_t dead = 0;
@@ -182,6 +184,7 @@ CASE(a_dead_scoped_holder_is_succeeded)
 
 CASE(a_holder_that_is_a_zombie_is_dead)
 {
+    CHECK_NEEDS_PROCESSES();
     struct room *room = new_room(0);
     pid_t pid = start_holder(room, hold_scoped);
     siginfo_t info;
@@ -194,6 +197,7 @@ CASE(a_holder_that_is_a_zombie_is_dead)
 
 CASE(a_bare_hold_is_never_recovered)
 {
+    CHECK_NEEDS_PROCESSES();
     struct room *room = new_room(0);
     check_kill(start_holder(room, hold_bare));
     uint32_t dead;
@@ -219,6 +223,7 @@ succeed(void *arg)
 
 CASE(one_of_many_waiters_succeeds_a_dead_holder)
 {
+    CHECK_NEEDS_PROCESSES();
     struct room *room = new_room(0);
     pid_t holder = start_holder(room, hold_scoped), pids[5];
     for (int i = 0; i < 5; i++) {
@@ -378,6 +383,7 @@ send_usr1(void *arg)
 
 CASE(a_signal_ends_a_sleep)
 {
+    CHECK_NEEDS_PROCESSES();
     struct room *room = new_room(0);
     struct sigaction action = {.sa_handler = on_alarm}; /* without SA_RESTART */
     sigaction(SIGUSR1, &action, NULL);
@@ -399,6 +405,7 @@ sleep_for_ever(void *arg)
 
 CASE(who_is_alive)
 {
+    CHECK_NEEDS_PROCESSES();
     fmp_who me = fmp_who_am_i();
     CHECK(fmp_who_alive(me));
     CHECK(!fmp_who_alive(me ^ UINT64_C(1) << 40)); /* the same pid, another birth */
@@ -426,6 +433,7 @@ end_main_thread(void *who)
 
 CASE(a_process_lives_as_long_as_one_of_its_threads)
 {
+    CHECK_NEEDS_PROCESSES();
     fmp_a64 *who = shared_zeros(sizeof *who);
     pid_t pid = check_fork(end_main_thread, who);
     char path[64], text[512] = "";

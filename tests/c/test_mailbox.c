@@ -219,6 +219,7 @@ send_for_ever(void *arg)
  * message may come twice, but is always whole, and none is left out. */
 CASE(killed_senders_leave_whole_messages_and_no_gaps)
 {
+    CHECK_NEEDS_PROCESSES();
     struct fmp_mailbox box = new_box(50);
     struct board *board = new_board();
     struct player players[SENDERS];
@@ -256,6 +257,7 @@ CASE(killed_senders_leave_whole_messages_and_no_gaps)
 
 CASE(killed_takers_lose_at_most_what_they_had_taken)
 {
+    CHECK_NEEDS_PROCESSES();
     struct fmp_mailbox box = new_box(50);
     struct board *board = new_board();
     struct player sender = {&box, board, 0, 40000}, taker = {&box, board, 0, 0};
@@ -287,6 +289,7 @@ CASE(killed_takers_lose_at_most_what_they_had_taken)
 
 CASE(killed_sleepers_strand_nobody)
 {
+    CHECK_NEEDS_PROCESSES();
     struct fmp_mailbox box = new_box(1);
     struct board *board = new_board();
     struct player taker = {&box, board, 0, 0}, sender = {&box, board, 0, 500};

@@ -84,6 +84,7 @@ start_holder(struct room *room)
 
 CASE(a_busy_lock_gives_up_in_time)
 {
+    CHECK_NEEDS_PROCESSES();
     struct room *room = new_room();
     pid_t pid = start_holder(room);
     long long before = check_now_ms();
@@ -97,6 +98,7 @@ CASE(a_busy_lock_gives_up_in_time)
 
 CASE(a_killed_owner_is_noticed_once)
 {
+    CHECK_NEEDS_PROCESSES();
     struct room *room = new_room();
     check_kill(start_holder(room));
     CHECK_EQ(lock_patiently(room), FMP_OWNER_DIED);
@@ -107,6 +109,7 @@ CASE(a_killed_owner_is_noticed_once)
 
 CASE(a_killed_repairer_is_noticed_too)
 {
+    CHECK_NEEDS_PROCESSES();
     struct room *room = new_room();
     check_kill(start_holder(room));
     check_kill(start_holder(room)); /* got FMP_OWNER_DIED, and dies inside as well */
@@ -128,6 +131,7 @@ wait_for_lock(void *arg)
 
 CASE(of_many_waiters_one_learns_of_the_death_and_all_go_on)
 {
+    CHECK_NEEDS_PROCESSES();
     struct room *room = new_room();
     pid_t owner = start_holder(room), waiters[5];
     for (int i = 0; i < 5; i++) {
@@ -155,6 +159,7 @@ lock_and_unlock(void *arg)
 
 CASE(survives_a_storm_of_kills)
 {
+    CHECK_NEEDS_PROCESSES();
     struct room *room = new_room();
     uint64_t seed = 1;
     pid_t pids[3];

@@ -8,6 +8,7 @@
 
 #include "base/status.h"
 #include "channel/pipe.h"
+#include "channel/ring_table.h"
 #include "platform/fd.h"
 #include "platform/socket.h"
 #include "support.h"
@@ -33,7 +34,7 @@ try_send(void *arg, struct fmp_wait *w)
 static int
 send_number(struct fmp_pipe *p, uint32_t number, uint32_t length)
 {
-    static uint8_t body[LONGEST_MESSAGE];
+    static _Thread_local uint8_t body[LONGEST_MESSAGE];
     CHECK(length >= sizeof number && length <= sizeof body);
     memset(body, (int)(number * 7 + 1), length);
     memcpy(body, &number, sizeof number);
@@ -100,7 +101,7 @@ try_spin_sleep(struct receiving *r, int64_t deadline)
 static int
 receive(struct fmp_pipe *p, int spins, bool at_once, uint32_t *number)
 {
-    static uint8_t stack[64];
+    static _Thread_local uint8_t stack[64];
     struct receiving r = {.pipe = p, .spins = spins, .call.at_once = at_once};
     fmp_buffer_init(&r.out, stack, sizeof stack);
     int64_t limit = at_once ? 0 : fmp_now() + PATIENCE_MS * INT64_C(1000000);
@@ -262,7 +263,7 @@ CASE(a_full_pipe_takes_one_large_record_when_it_is_empty)
 {
     struct fmp_pipe a, b;
     uint32_t number, sent = 0;
-    static uint8_t large[3 * FMP_PIPE_BYTES];
+    static _Thread_local uint8_t large[3 * FMP_PIPE_BYTES];
     uint64_t header = fmp_record_header(sizeof large, 2);
     struct fmp_part parts[] = {{&header, sizeof header}, {large, sizeof large}};
     struct fmp_batch batch = {parts, 2, sizeof header + sizeof large, 1};
@@ -374,7 +375,7 @@ CASE(a_closed_descriptor_in_use_stays_taken)
 #define MESSAGES 10000
 #define ROUNDS 2000
 
-static uint64_t point_seed;
+static _Thread_local uint64_t point_seed;
 
 /* Widens the races: some points take a while, long enough for anything to happen elsewhere. */
 static void
@@ -397,6 +398,28 @@ struct ends {
     struct fmp_pipe a, b;
     uint64_t seed;
 };
+
+/* What a child gets of both ends, to be dropped by it: a fork makes the copy, threads need one. */
+static struct ends *
+for_child(struct ends *e)
+{
+#ifdef CHECK_THREADS
+    static struct ends copies[16];
+    static unsigned n;
+    CHECK(n < 16);
+    struct ends *copy = &copies[n++];
+    *copy = *e;
+    copy->a.fd = another_fd(e->a.fd);
+    copy->b.fd = another_fd(e->b.fd);
+    struct fmp_ring *rings[] = {e->a.in, e->a.out, e->b.in, e->b.out};
+    for (int i = 0; i < 4; i++) {
+        fmp_ring_table_retain(rings[i]);
+    }
+    return copy;
+#else
+    return e;
+#endif
+}
 
 /* One message by any of the ways there are. */
 static int
@@ -430,12 +453,20 @@ write_many(void *arg)
     }
 }
 
+static void
+write_many_and_go(void *arg)
+{
+    struct ends *e = arg;
+    write_many(e);
+    drop(&e->a);
+}
+
 CASE(no_message_goes_unnoticed)
 {
     struct ends e = {.seed = 7};
     at_point = dawdle;
     CHECK_EQ(fmp_pipe_create(&e.a, &e.b, true), FMP_OK);
-    pid_t pid = check_fork(write_many, &e);
+    pid_t pid = check_fork(write_many_and_go, for_child(&e));
     drop(&e.a);
     uint64_t seed = 11;
     uint32_t number;
@@ -467,7 +498,7 @@ CASE(questions_and_answers)
     struct ends e = {.seed = 3};
     at_point = dawdle;
     CHECK_EQ(fmp_pipe_create(&e.a, &e.b, true), FMP_OK);
-    pid_t pid = check_fork(echo, &e);
+    pid_t pid = check_fork(echo, for_child(&e));
     drop(&e.b);
     uint64_t seed = 5;
     for (uint32_t i = 0; i < ROUNDS; i++) {
@@ -532,10 +563,10 @@ CASE(a_spinner_and_a_selector_share_an_end)
     struct sharers s = {.ends.seed = 13, .tally = shared_zeros(sizeof *s.tally)};
     at_point = dawdle;
     CHECK_EQ(fmp_pipe_create(&s.ends.a, &s.ends.b, true), FMP_OK);
-    s.spins = true;
-    pid_t spinner = check_fork(take_a_share, &s);
-    s.spins = false;
-    pid_t selector = check_fork(take_a_share, &s);
+    struct sharers spins = {*for_child(&s.ends), s.tally, true};
+    struct sharers selects = {*for_child(&s.ends), s.tally, false};
+    pid_t spinner = check_fork(take_a_share, &spins);
+    pid_t selector = check_fork(take_a_share, &selects);
     write_many(&s.ends);
     drop(&s.ends.a);
     check_reap(spinner);
@@ -561,6 +592,7 @@ write_for_ever(void *arg)
 
 CASE(of_a_killed_writer_every_message_is_whole)
 {
+    CHECK_NEEDS_PROCESSES();
     uint64_t seed = 17;
     for (int round = 0; round < 60; round++) {
         struct ends e = {.seed = random_next(&seed)};
@@ -599,6 +631,7 @@ read_for_ever(void *arg)
 
 CASE(killed_readers_leave_the_end_usable)
 {
+    CHECK_NEEDS_PROCESSES();
     struct ends e = {.seed = 19};
     uint64_t seed = 23;
     uint32_t number;
@@ -685,6 +718,7 @@ check_mended(struct ends *e, uint32_t at_most)
 
 CASE(a_writer_killed_at_any_point_leaves_nothing_half_done)
 {
+    CHECK_NEEDS_PROCESSES();
     static const char *const points[] = {"pipe: before the bell", "pipe: bell sent",
                                          "pipe: announced", "pipe: put"};
     for (unsigned i = 0; i < sizeof points / sizeof points[0]; i++) {
@@ -715,6 +749,7 @@ read_three(void *arg)
 
 CASE(a_reader_killed_at_any_point_leaves_the_rest_to_others)
 {
+    CHECK_NEEDS_PROCESSES();
     static const char *const points[] = {"pipe: registered", "pipe: giving up",
                                          "pipe: to take",    "pipe: taken",
                                          "pipe: to silence", "pipe: bell to be taken"};
@@ -742,6 +777,7 @@ CASE(a_reader_killed_at_any_point_leaves_the_rest_to_others)
 
 CASE(a_writer_that_waits_for_room_learns_of_the_end)
 {
+    CHECK_NEEDS_PROCESSES();
     struct ends e = {.seed = 29};
     CHECK_EQ(fmp_pipe_create(&e.b, &e.a, false), FMP_OK); /* b reads */
     signal(SIGPIPE, SIG_DFL);

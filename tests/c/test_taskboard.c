@@ -192,7 +192,7 @@ CASE(every_task_has_one_result)
     for (uint32_t i = 0; i < WORKERS; i++) {
         check_reap(pids[i]);
     }
-    CHECK(!fmp_taskboard_all_alive(&board));
+    CHECK(!CHECK_HAS_PROCESSES || !fmp_taskboard_all_alive(&board));
     for (uint32_t i = 0; i < TASKS; i++) {
         CHECK_EQ(seen[i], 1);
     }
@@ -264,6 +264,7 @@ take_and_stay(void *arg)
 
 CASE(a_worker_killed_in_its_task_has_lost_it)
 {
+    CHECK_NEEDS_PROCESSES();
     struct fmp_taskboard board = new_board();
     struct player player = {&board, 1, shared_zeros(sizeof(fmp_a32))};
     put_task(&board, 5);
@@ -314,6 +315,7 @@ lost_with(struct fmp_taskboard *board, uint32_t worker, uint32_t *seen, uint32_t
 
 CASE(killed_workers_lose_exactly_what_the_claims_say)
 {
+    CHECK_NEEDS_PROCESSES();
     enum { TASKS = 30000 };
     static uint32_t seen[TASKS], lost[TASKS];
     struct fmp_taskboard board = new_board();

@@ -246,6 +246,7 @@ arrive_and_end(void *arg)
 
 CASE(condition_passes_on_what_a_zombie_got)
 {
+    CHECK_NEEDS_PROCESSES();
     struct condition_room *room = shared_zeros(sizeof *room);
     struct fmp_condition_shm *c = &room->condition;
     struct fmp_condition_place place[2];
@@ -286,6 +287,7 @@ wait_and_notify(void *arg)
 
 CASE(condition_survives_kills)
 {
+    CHECK_NEEDS_PROCESSES();
     struct condition_room *room = shared_zeros(sizeof *room);
     uint64_t seed = 7;
     for (int i = 0; WITH_TICKS && i < 80; i++) {
@@ -478,6 +480,7 @@ pass_for_ever(void *arg)
 
 CASE(barrier_survives_kills)
 {
+    CHECK_NEEDS_PROCESSES();
     struct fmp_barrier b;
     struct barrier_room *room = new_barrier(&b, 3);
     struct fmp_wait w = {.budget_ns = FMP_SECOND};
@@ -569,6 +572,7 @@ take_two_and_end(void *arg)
 
 CASE(semaphore_units_of_the_dead_are_given_back_once)
 {
+    CHECK_NEEDS_PROCESSES();
     struct semaphore_room *room = new_semaphore();
     struct fmp_wait w;
     for (uint32_t i = 0; i < 20; i++) { /* more often than there are places */
@@ -634,6 +638,7 @@ take_and_give(void *arg)
 
 CASE(semaphore_survives_kills)
 {
+    CHECK_NEEDS_PROCESSES();
     struct semaphore_room *room = new_semaphore();
     uint64_t seed = 3;
     uint32_t dead;
