@@ -11,7 +11,7 @@ MINUTES ?= 5
 SECONDS ?= 60
 QUICK ?=
 
-.PHONY: help setup build debug sanitize notick test libs ctest crash fuzz cpython models stress lint format bench docs demo clean
+.PHONY: help setup build debug sanitize notick test libs ctest crash fuzz valgrind cpython models stress lint format bench docs demo clean
 
 help: ## this list
 	@echo "make <task> [PY=3.10|...|3.15]"
