@@ -150,6 +150,8 @@ class Crew:
         self._initargs = initargs
         self._maxtasks = maxtasks
         self._wrap = wrap
+        self.owner = lambda: None  # the pool, while there is one
+        self._at_exit = None
         self._slots = {}
         self._retired = []
         self._lock = threading.RLock()
@@ -368,7 +370,10 @@ class Crew:
             with self._lock:
                 if self.board.stopped or self.board.idle:
                     self._server = None
-                    return
+                    forgotten = self._at_exit is not None
+                    break
+        if forgotten:
+            self._leave()
 
     @staticmethod
     def _call_back(job):
@@ -418,6 +423,36 @@ class Crew:
         self.board.close()
         if self.board.cache:
             self.need_server()
+
+    def let_go(self):
+        """The pool's end: terminate(), the interpreter's exit, or nobody has the pool any more.
+
+        In that last case its jobs are done first, as by the stdlib's pools.
+        """
+        if self.owner() is None and self.board.owned and self.board.unfinished:
+            try:
+                self._finish_alone()
+                return
+            except RuntimeError as e:  # no thread can be started
+                util.debug(f"a forgotten pool ends at once: {e}")
+        self.terminate()
+
+    def _finish_alone(self):
+        util.debug("a pool was forgotten that has work to do")
+        with self._lock:
+            self.need_server()
+            self._at_exit = util.Finalize(None, self.terminate, exitpriority=15)
+            self.board.keep_serving = False
+            self.board.close_later()
+
+    def _leave(self):
+        """A forgotten pool's jobs are done, and its workers have been told to leave."""
+        workers = [*self.pool, *self._retired]
+        if self._wait_for(workers, self.grace):
+            self._forget()
+        else:
+            self.terminate()
+        self._at_exit.cancel()
 
     def join(self):
         """Wait for the jobs, the threads and the workers."""

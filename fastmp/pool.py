@@ -13,6 +13,7 @@ iterator has to be fed.
 import operator
 import os
 import warnings
+import weakref
 
 from . import _core, _std, queues
 from ._workers import Crew, describe
@@ -79,7 +80,15 @@ class ThreadPool(_original.ThreadPool, Pool):
     """The stdlib's pool of threads."""
 
 
-class _Cancellable:
+class _Job:
+    @property
+    def _pool(self):
+        """The pool, while there is one and the result is unfinished."""
+        crew = self._crew
+        return None if crew is None else crew.owner()
+
+
+class _Cancellable(_Job):
     def cancel(self):
         """End the call before its result comes; False when it has come already.
 
@@ -87,11 +96,10 @@ class _Cancellable:
         another takes its place.  ``get()`` raises ``TaskCancelledError``, with which the
         error_callback is called.  RuntimeError in a process that did not make the pool.
         """
-        pool = self._pool
-        if pool is None:
+        crew = self._crew
+        if crew is None:
             return False
-        error = TaskCancelledError(f"{describe(self)} was cancelled")
-        return pool._crew.cancel(self, error)
+        return crew.cancel(self, TaskCancelledError(f"{describe(self)} was cancelled"))
 
 
 class _ApplyResult(_Cancellable, _core.PoolResult, _original.ApplyResult):
@@ -102,11 +110,11 @@ class _MapResult(_Cancellable, _core.PoolResult, _original.MapResult):
     pass
 
 
-class _IMapIterator(_core.PoolIterator, _original.IMapIterator):
+class _IMapIterator(_Job, _core.PoolIterator, _original.IMapIterator):
     pass
 
 
-class _IMapUnorderedIterator(_core.PoolIterator, _original.IMapUnorderedIterator):
+class _IMapUnorderedIterator(_Job, _core.PoolIterator, _original.IMapUnorderedIterator):
     pass
 
 
@@ -184,12 +192,13 @@ class _NativePool(Pool):
             self._wrap_exception,
         )
         self._board = crew.board
+        crew.owner = weakref.ref(self)
         try:
             crew.repopulate()
         except BaseException:
             crew.terminate()
             raise
-        self._terminate = util.Finalize(self, crew.terminate, exitpriority=15)
+        self._terminate = util.Finalize(self, crew.let_go, exitpriority=15)
         self._state = RUN
         if maxtasksperchild is not None:
             crew.need_server()
@@ -228,7 +237,7 @@ class _NativePool(Pool):
         """Call *func* with *args* and *kwds* in a worker, and wait for the result."""
         if self._state != RUN:
             raise ValueError("Pool not running")
-        return self._board.apply(self, func, args, kwds)
+        return self._board.apply(self._crew, func, args, kwds)
 
     def apply_async(
         self,
@@ -254,7 +263,14 @@ class _NativePool(Pool):
             if not timeout >= 0:
                 raise ValueError(f"timeout must be a number of seconds from 0, not {timeout}")
         result = self._board.call(
-            _ApplyResult, self, func, args, kwds, callback, error_callback, timeout is not None
+            _ApplyResult,
+            self._crew,
+            func,
+            args,
+            kwds,
+            callback,
+            error_callback,
+            timeout is not None,
         )
         if callback or error_callback:
             self._have_served(result)
@@ -292,7 +308,7 @@ class _NativePool(Pool):
             chunksize = 0
         return self._board.start(
             _MapResult,
-            self,
+            self._crew,
             _MAP,
             func,
             iterable,
@@ -337,7 +353,17 @@ class _NativePool(Pool):
         if buffersize is not None and operator.index(buffersize) < 1:
             raise ValueError("buffersize must be None or at least 1")
         result, how = self._board.start(
-            iterator, self, kind, func, iterable, False, chunksize, 0, buffersize or 0, None, None
+            iterator,
+            self._crew,
+            kind,
+            func,
+            iterable,
+            False,
+            chunksize,
+            0,
+            buffersize or 0,
+            None,
+            None,
         )
         if how == _FED_BY_THREAD:
             try:

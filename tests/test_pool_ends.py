@@ -3,6 +3,8 @@
 import gc
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -170,11 +172,35 @@ def stop_all(pool):
 
 
 def leave_a_call(pool):
-    """Its callback is due, so somebody collects its result."""
-    pool.apply_async(nap, (0.5,), callback=str)
+    pool.apply_async(nap, (0.5,))
 
 
-@pytest.mark.parametrize("action", [None, kill_all, stop_all, leave_a_call])
+def leave_calls_with_callbacks(pool):
+    for _ in range(5):
+        pool.apply_async(nap, (0.1,), callback=str)
+
+
+def leave_a_map_that_has_to_be_fed(pool):
+    pool.map_async(len, [b"x" * (8 << 20)] * 12, chunksize=1)
+
+
+def leave_a_call_and_kill_all(pool):
+    leave_a_call(pool)
+    kill_all(pool)
+
+
+ACTIONS = [
+    None,
+    kill_all,
+    stop_all,
+    leave_a_call,
+    leave_calls_with_callbacks,
+    leave_a_map_that_has_to_be_fed,
+    leave_a_call_and_kill_all,
+]
+
+
+@pytest.mark.parametrize("action", ACTIONS)
 def test_the_garbage_collector(action, tmp_path):
     """A pool that is forgotten goes with its last job, as the stdlib's."""
     pool, _ = idle(tmp_path)
@@ -186,6 +212,45 @@ def test_the_garbage_collector(action, tmp_path):
         del pool
         gc.collect()
         until(lambda: all(w.exitcode is not None for w in workers))
+
+
+def mark(path):
+    with open(path, "a") as file:
+        file.write("x")
+
+
+def test_work_of_a_forgotten_pool_is_done(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        fastmp.get_context("fork").Pool(2).map_async(mark, [str(tmp_path / "marks")] * 100, 1)
+    until(lambda: (tmp_path / "marks").exists() and len((tmp_path / "marks").read_text()) == 100)
+
+
+def test_results_of_a_forgotten_pool_come():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        results = [fastmp.get_context("fork").Pool(1).apply_async(square, (i,)) for i in range(3)]
+        slow = fastmp.get_context("fork").Pool(1).apply_async(nap, (0.5,))
+        lazy = fastmp.get_context("fork").Pool(1).imap(square, iter(range(100)))
+        few = fastmp.get_context("fork").Pool(1).imap(square, iter(range(20)), buffersize=2)
+    assert [r.get(30) for r in results] == [0, 1, 4]
+    assert slow.get(30) == 0.5
+    assert slow._pool is None
+    assert [*lazy] == [x * x for x in range(100)]
+    assert [*few] == [x * x for x in range(20)]
+
+
+def test_a_forgotten_pool_at_exit(tmp_path):
+    """Its work is not waited for, as that of any pool."""
+    program = (
+        "import fastmp, time\n"
+        "fastmp.get_context('fork').Pool(1).apply_async(time.sleep, (300,))\n"
+        "print('the end', flush=True)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=50
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "the end\n", "")
 
 
 @pytest.mark.parametrize("state", STATES)

@@ -140,8 +140,8 @@ struct fmp_feed {
 typedef struct {
     PyObject_HEAD
     struct fmp_state *state;
-    FmpBoard *board; /* NULL when it is finished, as are pool, callbacks and function */
-    PyObject *pool;
+    FmpBoard *board; /* NULL when it is finished, as are crew, callbacks and function */
+    PyObject *crew;
     PyObject *callback;
     PyObject *error_callback;
     PyObject *function; /* for messages */
@@ -165,7 +165,7 @@ typedef struct {
 /* What a new job is to be. */
 struct fmp_job_plan {
     PyTypeObject *type;
-    PyObject *pool;
+    PyObject *crew;
     PyObject *callback, *error_callback; /* or NULL */
     enum fmp_job_kind kind;
     Py_ssize_t chunksize; /* 0 or less: there is nothing to do */

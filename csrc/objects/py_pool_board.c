@@ -192,7 +192,7 @@ board_call(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args)
     if (check_args("call", n_args, 8) < 0 || class_argument(args[0], &plan.type) < 0) {
         return NULL;
     }
-    plan.pool = args[1];
+    plan.crew = args[1];
     plan.callback = args[5];
     plan.error_callback = args[6];
     int timed = PyObject_IsTrue(args[7]);
@@ -209,7 +209,7 @@ board_apply(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args)
     if (check_args("apply", n_args, 4) < 0) {
         return NULL;
     }
-    struct fmp_job_plan plan = {.type = self->state->pool_result, .pool = args[0]};
+    struct fmp_job_plan plan = {.type = self->state->pool_result, .crew = args[0]};
     FmpJob *job = new_call(self, &plan, args[1], args[2], args[3], 0);
     PyObject *result = job != NULL ? fmp_job_get(job, FMP_NEVER) : NULL;
     Py_XDECREF((PyObject *)job);
@@ -248,7 +248,7 @@ board_start(FmpBoard *self, PyObject *args)
     PyObject *function, *iterable;
     int kind, star;
     Py_ssize_t limit;
-    if (!PyArg_ParseTuple(args, "O!OiOOpnnnOO:start", &PyType_Type, &plan.type, &plan.pool, &kind,
+    if (!PyArg_ParseTuple(args, "O!OiOOpnnnOO:start", &PyType_Type, &plan.type, &plan.crew, &kind,
                           &function, &iterable, &star, &plan.chunksize, &plan.length, &limit,
                           &plan.callback, &plan.error_callback)) {
         return NULL;
@@ -359,16 +359,23 @@ cut_feeds(FmpBoard *self)
 }
 
 static PyObject *
+board_close_later(FmpBoard *self, PyObject *Py_UNUSED(ignored))
+{
+    FMP_CRITICAL(self->state->pool_gate);
+    self->closing = true;
+    fmp_pool_job_gone(self);
+    fmp_pool_poke(self);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
 board_close(FmpBoard *self, PyObject *Py_UNUSED(ignored))
 {
     FMP_CRITICAL(self->state->pool_gate);
     if (fmp_pool_check_owner(self) < 0 || cut_feeds(self) < 0) {
         return NULL;
     }
-    self->closing = true;
-    fmp_pool_job_gone(self);
-    fmp_pool_poke(self);
-    Py_RETURN_NONE;
+    return board_close_later(self, NULL);
 }
 
 static PyObject *
@@ -456,6 +463,13 @@ board_get_idle(FmpBoard *self, void *Py_UNUSED(closure))
 }
 
 static PyObject *
+board_get_unfinished(FmpBoard *self, void *Py_UNUSED(closure))
+{
+    FMP_CRITICAL(self->state->pool_gate);
+    return PyLong_FromSsize_t(PyDict_GET_SIZE(self->cache));
+}
+
+static PyObject *
 board_get_owned(FmpBoard *self, void *Py_UNUSED(closure))
 {
     return PyBool_FromLong(self->generation == fmp_fork_generation());
@@ -463,12 +477,12 @@ board_get_owned(FmpBoard *self, void *Py_UNUSED(closure))
 
 static PyMethodDef board_methods[] = {
     {"call", (PyCFunction)(void (*)(void))board_call, METH_FASTCALL,
-     "call($self, cls, pool, function, args, kwargs, callback, error_callback, timed, /)\n--\n\n"
+     "call($self, cls, crew, function, args, kwargs, callback, error_callback, timed, /)\n--\n\n"
      "Give out one task; returns the result, of class `cls`. running() knows a timed one."},
     {"apply", (PyCFunction)(void (*)(void))board_apply, METH_FASTCALL,
-     "apply($self, pool, function, args, kwargs, /)\n--\n\nGive out one task and wait for it."},
+     "apply($self, crew, function, args, kwargs, /)\n--\n\nGive out one task and wait for it."},
     {"start", (PyCFunction)board_start, METH_VARARGS,
-     "start($self, cls, pool, kind, function, iterable, star, chunksize, length, limit, callback,\n"
+     "start($self, cls, crew, kind, function, iterable, star, chunksize, length, limit, callback,\n"
      "      error_callback, /)\n--\n\n"
      "Give out what there is room for: (result, how). 0: all of it; 1: whoever waits gives out\n"
      "the rest; 2: nothing yet, a thread is to call feed()."},
@@ -480,6 +494,8 @@ static PyMethodDef board_methods[] = {
      "do."},
     {"wait_drained", (PyCFunction)board_wait_drained, METH_NOARGS, "Wait for all jobs."},
     {"close", (PyCFunction)board_close, METH_NOARGS, "Workers leave after the last job."},
+    {"close_later", (PyCFunction)board_close_later, METH_NOARGS,
+     "The same; jobs that are fed as their results are taken go on being fed."},
     {"stop", (PyCFunction)board_stop, METH_NOARGS, "Nobody is to wait for anything any more."},
     {"drain", (PyCFunction)board_drain, METH_NOARGS, "Deal out the results that are there."},
     {"end", (PyCFunction)board_end, METH_O, "Jobs fail with this exception, now and later."},
@@ -537,6 +553,7 @@ static PyGetSetDef board_getset[] = {
     {"cache", (getter)board_get_cache, NULL, "{number: unfinished result}, after a look.", NULL},
     {"stopped", (getter)board_get_stopped, NULL, "stop() was called.", NULL},
     {"idle", (getter)board_get_idle, NULL, "Is there nothing for serve() to do?", NULL},
+    {"unfinished", (getter)board_get_unfinished, NULL, "How many results, without a look.", NULL},
     {"owned", (getter)board_get_owned, NULL, "Is this the process that made it?", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -2,8 +2,8 @@
  * imap() return.
  *
  * fastmp.pool derives its result classes from these and from the stdlib's, whose attributes they
- * answer. An unfinished job lies in its board's cache and keeps its pool alive; a finished one
- * holds neither. See pool.h for the fields.
+ * answer. An unfinished job lies in its board's cache and keeps the workers' crew alive; a
+ * finished one holds neither. See pool.h for the fields.
  */
 #include "objects/pool.h"
 
@@ -93,7 +93,7 @@ fmp_job_create(FmpBoard *b, const struct fmp_job_plan *plan)
         return NULL;
     }
     if (plan->chunksize > 0) {
-        self->pool = Py_NewRef(plan->pool);
+        self->crew = Py_NewRef(plan->crew);
     }
     else { /* nothing to do, and no callback either, as in the stdlib */
         self->complete = true;
@@ -113,7 +113,7 @@ job_traverse(FmpJob *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT((PyObject *)self->board);
-    Py_VISIT(self->pool);
+    Py_VISIT(self->crew);
     Py_VISIT(self->callback);
     Py_VISIT(self->error_callback);
     Py_VISIT(self->function);
@@ -131,7 +131,7 @@ job_clear(FmpJob *self)
     self->board = NULL;
     atomic_store(&self->finished, 1); /* nobody can wait for it any more */
     Py_XDECREF(board);
-    Py_CLEAR(self->pool);
+    Py_CLEAR(self->crew);
     Py_CLEAR(self->callback);
     Py_CLEAR(self->error_callback);
     Py_CLEAR(self->function);
@@ -416,7 +416,7 @@ job_cut(FmpJob *self, PyObject *Py_UNUSED(ignored))
 }
 
 static PyMemberDef job_members[] = {
-    {"_pool", T_OBJECT, offsetof(FmpJob, pool), READONLY, "The pool, until it is finished."},
+    {"_crew", T_OBJECT, offsetof(FmpJob, crew), READONLY, "Its workers, until it is finished."},
     {"_callback", T_OBJECT, offsetof(FmpJob, callback), READONLY, NULL},
     {"_error_callback", T_OBJECT, offsetof(FmpJob, error_callback), READONLY, NULL},
     {"_function", T_OBJECT, offsetof(FmpJob, function), READONLY, "What its tasks call."},

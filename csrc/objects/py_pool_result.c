@@ -327,7 +327,7 @@ fmp_job_finish(FmpJob *job)
     Py_CLEAR(job->callback);
     Py_CLEAR(job->error_callback);
     Py_CLEAR(job->function);
-    Py_CLEAR(job->pool); /* last: this may end the pool */
+    Py_CLEAR(job->crew);
     Py_DECREF(job);
 }
 
