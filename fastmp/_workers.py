@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 
 from . import _core, _std
 from ._handles import for_child
@@ -150,7 +151,7 @@ class Crew:
         self._initargs = initargs
         self._maxtasks = maxtasks
         self._wrap = wrap
-        self.owner = lambda: None  # the pool, while there is one
+        self.owner: Callable[[], object] = lambda: None  # gives the pool, while there is one
         self._at_exit = None
         self._slots = {}
         self._retired = []
