@@ -434,7 +434,7 @@ class Crew:
             try:
                 self._finish_alone()
                 return
-            except RuntimeError as e:  # no thread can be started
+            except Exception as e:  # no thread can be started
                 util.debug(f"a forgotten pool ends at once: {e}")
         self.terminate()
 
