@@ -346,6 +346,32 @@ CASE(positions_that_cannot_be_stop_growth)
 }
 
 static void
+set_seen_tail_far(const char *name)
+{
+    if (strcmp(name, "ring: to void") == 0) {
+        at_point = NULL;
+        damaged_ring->shm->seen_tail = UINT64_C(0xfffffff0) << 32 | 5;
+    }
+}
+
+/* The same while records are made void: not 2^32 units are looked through. */
+CASE(positions_that_cannot_be_stop_the_voiding)
+{
+    struct fmp_ring r;
+    struct fmp_wait w;
+    uint32_t items;
+    CHECK_EQ(fmp_ring_create(&r, 0, 0), FMP_OK);
+    CHECK_EQ(put_raw(&r, 10, &w, true), FMP_OK);
+    damaged_ring = &r;
+    at_point = set_seen_tail_far;
+    CHECK_EQ(fmp_ring_lock_head(&r, &w), FMP_OK);
+    CHECK_EQ(fmp_ring_void(&r, 0, 0, &items), FMP_CORRUPT);
+    fmp_ring_unlock_head(&r);
+    CHECK(at_point == NULL);
+    fmp_ring_close(&r);
+}
+
+static void
 set_capacity_small(const char *name)
 {
     if (strcmp(name, "ring: grown") == 0) {

@@ -83,6 +83,40 @@ take_in_two_steps(struct fmp_ring *r, struct fmp_wait *w)
     free(payload);
 }
 
+/* What is done with a record that there is no memory for. */
+static void
+take_its_beginning(struct fmp_ring *r, struct input *in, struct fmp_wait *w)
+{
+    uint8_t room[64];
+    struct fmp_buffer out;
+    uint64_t commit;
+    fmp_buffer_init(&out, room, FMP_UNIT * (1 + take_below(in, 4)));
+    int rc = fmp_ring_lock_head(r, w);
+    check_result(rc);
+    if (rc == FMP_OK) {
+        rc = fmp_ring_read_cut(r, &out, w, &commit);
+        check_result(rc);
+        if (rc == FMP_OK) {
+            fmp_ring_commit_take(r, commit);
+            look_at(out.data, out.size);
+        }
+        fmp_ring_unlock_head(r);
+    }
+}
+
+static void
+make_void(struct fmp_ring *r, struct input *in, struct fmp_wait *w)
+{
+    uint32_t items;
+    uint64_t value = take(in, 1) * UINT64_C(0x0101010101010101); /* as the bodies are filled */
+    int rc = fmp_ring_lock_head(r, w);
+    check_result(rc);
+    if (rc == FMP_OK) {
+        check_result(fmp_ring_void(r, UINT64_C(0xff), value & 0xff, &items));
+        fmp_ring_unlock_head(r);
+    }
+}
+
 /* Gives the handle up and makes another of the same memory, if that is still a ring. */
 static void
 attach_again(struct fmp_ring *r, int fd)
@@ -100,7 +134,13 @@ static void
 operate(struct fmp_ring *r, struct input *in, const struct victim *v)
 {
     struct fmp_wait w = {.budget_ns = 0, .fd = -1};
-    switch (take_below(in, 12)) {
+    switch (take_below(in, 14)) {
+    case 12:
+        take_its_beginning(r, in, &w);
+        break;
+    case 13:
+        make_void(r, in, &w);
+        break;
     case 0:
     case 1:
     case 2:

@@ -32,6 +32,8 @@ static const struct field board_fields[] = {
     WORKER(0, who),
     WORKER(0, claim),
     WORKER(0, state),
+    WORKER(0, since),
+    WORKER(0, doomed),
 };
 
 static struct victim
@@ -114,7 +116,17 @@ static void
 supervise(struct fmp_taskboard *b, uint32_t worker, struct input *in, struct fmp_wait *w)
 {
     bool elsewhere;
-    switch (take_below(in, 7)) {
+    switch (take_below(in, 10)) {
+    case 7:
+        check_result(fmp_taskboard_cancel(b, (uint32_t)take(in, 1), w));
+        break;
+    case 8:
+        (void)fmp_taskboard_condemned(b, worker, (uint32_t)take(in, 1));
+        fmp_taskboard_spare(b, worker, (uint32_t)take(in, 1));
+        break;
+    case 9:
+        (void)fmp_taskboard_began(b, worker, (uint32_t)take(in, 1));
+        break;
     case 0:
         fmp_taskboard_hire(b, worker);
         break;
@@ -152,6 +164,7 @@ work(struct fmp_taskboard *b, uint32_t worker, struct input *in, struct fmp_wait
         break;
     case 1:
         fmp_taskboard_set_state(b, worker, take_below(in, 5));
+        fmp_taskboard_begin_timed(b, worker);
         (void)fmp_taskboard_parent_alive(b);
         break;
     case 2:
