@@ -192,3 +192,40 @@ SCENARIO(barrier_last_scenario) = {
                {"next round's second", LAST, come},
                {"next round's third", LAST, come}},
 };
+
+/* The third does not come to one that has lost a party: who waits finds the dead one itself. */
+static void
+come_unless_killed(void)
+{
+    if (!victim_killed()) {
+        come();
+    }
+}
+
+static void
+judge_dying(void)
+{
+    uint32_t a = atomic_load(&world->seen[0]), third = atomic_load(&world->seen[1]);
+    if (third != 0) {
+        judge_first_round(2);
+    }
+    else {
+        CHECK(a == BROKEN || (a == EXPIRED && atomic_load(&world->seen[COUNTED]) < 2));
+    }
+    judge_next_round();
+}
+
+SCENARIO(barrier_die_scenario) = {
+    .name = "barrier-die",
+    .judged = TICKS(KILL),
+    .setup = setup,
+    .victim = victim,
+    .look = look,
+    .between = begin_anew,
+    .judge = judge_dying,
+    .others = {{"first", EARLY, come},
+               {"third", WAKER, come_unless_killed},
+               {"next round's first", LAST, come},
+               {"next round's second", LAST, come},
+               {"next round's third", LAST, come}},
+};

@@ -123,7 +123,23 @@ SCENARIO(grow_scenario) = {
     .others = {{"taker", LATE, take_all}, {"putter", LATE, put_others}},
 };
 
-/* A taker is the victim, while a putter makes the ring grow. */
+/* A taker is the victim. Its message lies across the ring's end; the putter makes the ring grow, and
+ * what it puts reaches the places that the message's end is moved away from. */
+static void
+grow_beside_setup(void)
+{
+    static struct packed p;
+    CHECK_EQ(fmp_mailbox_create(&queue, 0), FMP_OK);
+    for (uint32_t i = 0; i <= FILLED; i++) {
+        pack(&p, WORLD, i, 1, LENGTH);
+        put(&p);
+        if (i < FILLED) {
+            (void)take();
+        }
+    }
+    pack(&others_batch, OTHERS, 0, FILLED + 1, LENGTH);
+}
+
 static void
 take_victim(void)
 {
@@ -138,14 +154,14 @@ static void
 judge_take_beside_growth(void)
 {
     uint32_t got = drain();
-    CHECK_EQ(noted(OTHERS, 32), 1);
+    CHECK_EQ(noted(OTHERS, 32), FILLED + 1);
     CHECK(got == FILLED + 1 || (got == FILLED && victim_killed()));
 }
 
 SCENARIO(grow_beside_scenario) = {
     .name = "ring-growth-beside",
     .judged = ALWAYS_AND_KILLS_WITHOUT_TICKS,
-    .setup = grow_setup,
+    .setup = grow_beside_setup,
     .victim = take_victim,
     .judge = judge_take_beside_growth,
     .teardown = close_queue,

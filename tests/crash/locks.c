@@ -228,9 +228,9 @@ SCENARIO(lock_release_scenario) = {
 static void
 lock_hold_victim(void)
 {
-    lock_once();
-    begin();
     acquire();
+    begin();
+    atomic_store(&world->seen[0], 1);
     end();
 }
 
@@ -242,9 +242,26 @@ lock_recover_victim(void)
     struct locking l = {.tag = fmp_userlock_tag(true)};
     struct fmp_wait w = {.budget_ns = 0};
     int rc = fmp_userlock_try(lock, l.tag, &w);
-    enter(rc == FMP_AGAIN ? look_for_dead(&l) : rc);
-    release();
+    if (rc == FMP_AGAIN) {
+        rc = look_for_dead(&l);
+    }
+    if (rc != FMP_AGAIN) { /* else another was faster */
+        enter(rc);
+        release();
+    }
     end();
+}
+
+/* Is still inside when the victim goes on. */
+static void
+stay_inside(void)
+{
+    acquire();
+    while (!victim_killed() && atomic_load(&world->released) == 0) {
+        check_sleep_ms(1);
+    }
+    check_sleep_ms(2);
+    release();
 }
 
 static void
@@ -256,12 +273,12 @@ lock_twice_judge(void)
 
 SCENARIO(lock_twice_scenario) = {
     .name = "lock-twice",
-    .judged = TICKS(KILL) | TICKS(QUEUE),
+    .judged = TICKS(KILL) | TICKS(PAUSE) | TICKS(QUEUE),
     .setup = lock_setup,
     .victim = lock_hold_victim,
     .second = lock_recover_victim,
     .judge = lock_twice_judge,
-    .others = {{"contender", LATE, lock_once},
+    .others = {{"who stays inside", LATE, stay_inside},
                {"another", LATE, lock_once},
                {"last", LAST, lock_once}},
 };

@@ -323,6 +323,33 @@ SCENARIO(get_scenario) = {
     .others = {{"putter", EARLY, put_others}, {"taker", LATE, take_four}},
 };
 
+/* The last message of a full queue: who comes next finds nothing to take, but a dead owner, and
+ * has to wake the putter that one owed it. */
+static void
+get_last_setup(void)
+{
+    make_queue(1);
+    put_world(1, SMALL);
+    pack(&others_batch, OTHERS, 0, 1, SMALL);
+}
+
+static void
+judge_get_last(void)
+{
+    judge_take(2, 1);
+}
+
+SCENARIO(get_last_scenario) = {
+    .name = "queue-get-last",
+    .judged = ALWAYS_AND_KILLS_WITHOUT_TICKS,
+    .setup = get_last_setup,
+    .victim = get_victim,
+    .look = note_head,
+    .judge = judge_get_last,
+    .teardown = close_queue,
+    .others = {{"putter", EARLY, put_others}, {"taker", LATE, take_one}},
+};
+
 static void
 get_many_setup(void)
 {
@@ -415,6 +442,17 @@ bell_put_setup(void)
     arm();
 }
 
+/* While a message is there, the bell rings. */
+static void
+look_at_bell(void)
+{
+    note_tail();
+    note_head();
+    if (fmp_ring_count(&queue.ring) > 0) {
+        CHECK_EQ(fmp_poll_now(queue.bell, FMP_POLL_IN), FMP_POLL_IN);
+    }
+}
+
 /* Nobody rings over an empty queue for long. */
 static void
 judge_silence(void)
@@ -439,7 +477,7 @@ SCENARIO(bell_put_scenario) = {
     .judged = ALWAYS_AND_KILLS_WITHOUT_TICKS,
     .setup = bell_put_setup,
     .victim = put_victim,
-    .look = note_tail,
+    .look = look_at_bell,
     .judge = judge_bell_put,
     .teardown = close_queue,
     .others = {{"taker", EARLY, take_all_by_bell}, {"putter", LATE, put_others}},
@@ -475,7 +513,7 @@ SCENARIO(bell_get_scenario) = {
     .judged = ALWAYS_AND_KILLS_WITHOUT_TICKS,
     .setup = bell_get_setup,
     .victim = get_victim,
-    .look = note_head,
+    .look = look_at_bell,
     .judge = judge_bell_get,
     .teardown = close_queue,
     .others = {{"putter", LATE, put_others}, {"taker", LATE, take_one_by_bell}},

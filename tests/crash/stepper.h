@@ -51,14 +51,14 @@ struct other {
 struct scenario {
     const char *name;
     unsigned judged;
-    void (*setup)(void);   /* or NULL; in the world's process, before anybody is forked */
-    void (*victim)(void);  /* calls begin() and end() */
-    void (*second)(void);  /* or NULL */
-    void (*look)(void);    /* or NULL; the victim stands still, nobody else has gone on */
-    void (*between)(void); /* or NULL; before the LAST */
-    void (*judge)(void);   /* or NULL; all have ended */
-    void (*teardown)(
-        void); /* or NULL; gives back what setup() has made: a census of descriptors follows */
+    void (*prepare)(void);  /* or NULL; makes what stays open, before the census begins */
+    void (*setup)(void);    /* or NULL; in the world's process, before anybody is forked */
+    void (*victim)(void);   /* calls begin() and end() */
+    void (*second)(void);   /* or NULL */
+    void (*look)(void);     /* or NULL; the victim stands still, nobody else has gone on */
+    void (*between)(void);  /* or NULL; before the LAST */
+    void (*judge)(void);    /* or NULL; all have ended */
+    void (*teardown)(void); /* or NULL; gives back what setup() has made, for the census */
     struct other others[MAX_OTHERS + 1];
     struct scenario *next;
 };
@@ -122,7 +122,7 @@ end(void)
 }
 
 /* Tries until something else than FMP_AGAIN comes, as bridge/wait.c does: first with the GIL, so
- * to speak, then sleeping; `tick`, or NULL, at each tick. */
+ * to speak, spinning for a few looks, then sleeping; `tick`, or NULL, at each tick. */
 typedef int (*tick_fn)(void *arg);
 int wait_as_bridge(try_fn try_once, tick_fn tick, void *arg);
 

@@ -12,10 +12,18 @@
 
 #include "platform/clock.h"
 
+#define SPINS 3                  /* looks before a sleep */
 #define LONGEST_OPERATION 200000 /* instructions */
-#define STUCK_TICKS 80           /* all that live have ticked so often in vain */
+#define SHORT_TICK_US 5000       /* see the Makefile */
+#define STUCK_TICKS 40           /* all that live have ticked so often in vain */
 #define PATIENCE_MS 30000        /* for one who neither ends nor sleeps */
 #define VICTIMS_TICK FMP_SECOND  /* so that time does not change what it executes */
+
+#ifdef FMP_NO_TICK
+#define NEVER_TICKS true
+#else
+#define NEVER_TICKS false
+#endif
 
 struct world *world;
 int me;
@@ -36,6 +44,11 @@ wait_as_bridge(try_fn try_once, tick_fn tick, void *arg)
 {
     struct fmp_wait w = {.budget_ns = 0, .fd = -1};
     int rc = try_once(arg, &w);
+    for (int look = 0; rc == FMP_AGAIN && w.word != NULL && look < SPINS; look++) {
+        if (fmp_wait_changed(&w)) {
+            rc = try_once(arg, &w);
+        }
+    }
     while (rc == FMP_AGAIN) {
         w.budget_ns = my_tick() + 1;
         rc = try_once(arg, &w);
@@ -174,6 +187,10 @@ check_stop(int status)
     }
 }
 
+static void start_kind(enum when when);
+static void reap(bool victim_goes_on);
+static bool stuck(void);
+
 /* Until the step that is under way is done. */
 static enum place
 await_stop(bool even_if_asleep)
@@ -186,7 +203,8 @@ await_stop(bool even_if_asleep)
         if (!even_if_asleep && state_of(pid) == 'S') {
             return SLEEPS;
         }
-        if (fmp_now() > limit) {
+        reap(false);
+        if (fmp_now() > limit || (NEVER_TICKS && stuck())) {
             fail("the victim, stepped, sleeps for ever");
         }
     }
@@ -199,8 +217,6 @@ step(void)
 {
     CHECK_EQ(ptrace(PTRACE_SINGLESTEP, children[VICTIM].pid, NULL, NULL), 0);
 }
-
-static void start_kind(enum when when);
 
 /* The tracer and the victim take turns: on one processor that is twice as fast. */
 static void
@@ -362,11 +378,10 @@ start_kind(enum when when)
     }
 }
 
-#ifdef FMP_NO_TICK
-/* Has everybody who lives slept since the last look? Then there was a moment when all slept at
- * once, and nobody is left to wake them. */
+/* Without ticks: has everybody who lives slept since the last look? Then there was a moment when all
+ * slept at once, and nobody is left to wake them. */
 static bool
-stuck(void)
+asleep_at_once(void)
 {
     static unsigned long before[MAX_PROCESSES];
     bool all = true;
@@ -383,9 +398,10 @@ stuck(void)
     rest(10000);
     return all;
 }
-#else
+
+/* With ticks: has everybody who lives ticked often, and nothing come of it? */
 static bool
-stuck(void)
+ticked_in_vain(void)
 {
     static uint32_t since[MAX_PROCESSES];
     for (int i = 0; i < MAX_PROCESSES; i++) {
@@ -397,10 +413,14 @@ stuck(void)
             }
         }
     }
-    (void)switches_of;
     return true;
 }
-#endif
+
+static bool
+stuck(void)
+{
+    return NEVER_TICKS ? asleep_at_once() : ticked_in_vain();
+}
 
 static _Noreturn void
 fail_stuck(const char *how)
@@ -478,6 +498,9 @@ act(enum action action, enum place place, bool leave_zombie)
     if (action == KILL) {
         return;
     }
+    if (scenario->second != NULL) {
+        rest(2 * SHORT_TICK_US); /* what the first has left is found at ticks */
+    }
     settle();
     if (action == QUEUE) {
         kill_victim(leave_zombie);
@@ -499,6 +522,9 @@ world_run(const struct scenario *s, enum action action, uint32_t k, uint32_t fir
     outcome = out;
     memset(children, 0, sizeof children);
     world = shared_zeros(sizeof *world);
+    if (s->prepare != NULL) {
+        s->prepare();
+    }
     int fds = count_fds(), mappings = count_mappings();
     if (s->setup != NULL) {
         s->setup();
