@@ -5,6 +5,9 @@
  * bytes that follow are its arguments. Damage strikes between two operations, or in the middle of
  * the next one, at a named point (base/points.h) - as a hostile peer's would.
  *
+ * The numbers of operations and fields are what the files of the corpus are made of: what is new goes
+ * below an old number, or the corpus has to be found again.
+ *
  * What is claimed: whatever the damage, an operation returns one of the results that it may return;
  * it neither crashes, nor goes on for ever, nor touches a byte outside the mappings. For the last,
  * every mapping of a descriptor lies between inaccessible pages here, and what lies beyond the end

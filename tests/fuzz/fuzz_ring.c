@@ -131,16 +131,27 @@ attach_again(struct fmp_ring *r, int fd)
 }
 
 static void
+seldom(struct fmp_ring *r, struct input *in, struct fmp_wait *w)
+{
+    uint32_t what = (uint32_t)take(in, 3);
+    switch (what % 4) {
+    case 0:
+        take_its_beginning(r, in, w);
+        break;
+    case 1:
+        make_void(r, in, w);
+        break;
+    default:
+        (void)!ftruncate(r->fd, (off_t)(what % LARGEST_FILE)); /* shrinking is refused */
+        break;
+    }
+}
+
+static void
 operate(struct fmp_ring *r, struct input *in, const struct victim *v)
 {
     struct fmp_wait w = {.budget_ns = 0, .fd = -1};
-    switch (take_below(in, 14)) {
-    case 12:
-        take_its_beginning(r, in, &w);
-        break;
-    case 13:
-        make_void(r, in, &w);
-        break;
+    switch (take_below(in, 12)) {
     case 0:
     case 1:
     case 2:
@@ -168,7 +179,7 @@ operate(struct fmp_ring *r, struct input *in, const struct victim *v)
         attach_again(r, r->fd);
         break;
     case 9:
-        (void)!ftruncate(r->fd, (off_t)take(in, 3) % LARGEST_FILE); /* shrinking is refused */
+        seldom(r, in, &w);
         break;
     case 10:
         damage_later(in, v);

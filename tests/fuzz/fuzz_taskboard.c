@@ -32,8 +32,6 @@ static const struct field board_fields[] = {
     WORKER(0, who),
     WORKER(0, claim),
     WORKER(0, state),
-    WORKER(0, since),
-    WORKER(0, doomed),
 };
 
 static struct victim
@@ -113,20 +111,31 @@ collect(struct fmp_taskboard *b, struct input *in, struct fmp_wait *w)
 }
 
 static void
+cancel(struct fmp_taskboard *b, uint32_t worker, struct input *in, struct fmp_wait *w)
+{
+    uint32_t what = take_below(in, 8), job = what / 4;
+    switch (what % 4) {
+    case 0:
+        fmp_taskboard_want_next(b);
+        break;
+    case 1:
+        check_result(fmp_taskboard_cancel(b, job, w));
+        break;
+    case 2:
+        (void)fmp_taskboard_condemned(b, worker, job);
+        fmp_taskboard_spare(b, worker, job);
+        break;
+    default:
+        (void)fmp_taskboard_began(b, worker, job);
+        break;
+    }
+}
+
+static void
 supervise(struct fmp_taskboard *b, uint32_t worker, struct input *in, struct fmp_wait *w)
 {
     bool elsewhere;
-    switch (take_below(in, 10)) {
-    case 7:
-        check_result(fmp_taskboard_cancel(b, (uint32_t)take(in, 1), w));
-        break;
-    case 8:
-        (void)fmp_taskboard_condemned(b, worker, (uint32_t)take(in, 1));
-        fmp_taskboard_spare(b, worker, (uint32_t)take(in, 1));
-        break;
-    case 9:
-        (void)fmp_taskboard_began(b, worker, (uint32_t)take(in, 1));
-        break;
+    switch (take_below(in, 7)) {
     case 0:
         fmp_taskboard_hire(b, worker);
         break;
@@ -141,7 +150,7 @@ supervise(struct fmp_taskboard *b, uint32_t worker, struct input *in, struct fmp
         (void)fmp_taskboard_all_alive(b);
         break;
     case 4:
-        fmp_taskboard_want_next(b);
+        cancel(b, worker, in, w);
         break;
     case 5:
         check_result(fmp_taskboard_rouse(b, w));
