@@ -121,6 +121,7 @@ def many_arrays():
     assert fastmp.RawArray("b", 60_000)[59_999] == 0
 
 
+@pytest.mark.no_sanitizer("ASan's shadow of the memory counts in the group too")
 @pytest.mark.parametrize("job", [one_queue, many_queues, many_arrays])
 def test_in_a_control_group(job):
     with machine.memory_group(100 * MIB) as enter:
@@ -476,6 +477,7 @@ def test_where_the_stdlib_finds_no_room(tmp_path, what, method):
 
 
 @pytest.mark.watchdog(180)
+@pytest.mark.no_sanitizer("takes minutes with it; 50 pools are made in test_pool_faults.py")
 @pytest.mark.skipif(
     "CI" in os.environ and sys.version_info[:2] != (3, 13),
     reason="1,000 pools are made on one Python; 50 on each, in test_pool_faults.py",
