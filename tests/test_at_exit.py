@@ -153,8 +153,9 @@ def test_ctrl_c(start_method, times):
     """The terminal's: to the parent, and to its children as well."""
     calls = [("fastmp", start_method, name, INTERRUPTS[times]) for name in SIGNALLED]
     for name, ending in zip(SIGNALLED, run_all(calls), strict=True):
-        assert ending.code in (INTERRUPTED, 1, 130), (name, ending)
-        assert any(line.startswith("KeyboardInterrupt") for line in ending.said), (name, ending)
+        # The last one may meet the interpreter while it prints the one before.
+        told = any("KeyboardInterrupt" in line for line in ending.said)
+        assert ending.code == INTERRUPTED or (told and ending.code in (1, 130)), (name, ending)
 
 
 @pytest.mark.watchdog(120)

@@ -311,6 +311,7 @@ def test_each_number_of_free_descriptors(name):
     make, fork = MAKERS[name], fastmp.get_context("fork")
 
     def job():
+        sys.unraisablehook = sys.__unraisablehook__  # pytest's wants to import something
         make(fork)
         fillers, results = [], []
         with contextlib.suppress(OSError):
@@ -462,6 +463,7 @@ def test_no_thread_can_be_started(monkeypatch):
 #
 
 
+@pytest.mark.no_sanitizer("ASan reports the SIGBUS that shows what the place is like")
 @pytest.mark.parametrize(
     ("what", "method"),
     [(what, method) for what in ("1 MB", "absent") for method in START_METHODS]
