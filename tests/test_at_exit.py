@@ -4,6 +4,7 @@ tests/support/at_exit.py has the programs.  What is expected of each is written 
 Python compared with what the standard library does, where that ends at all.
 """
 
+import contextlib
 import os
 import re
 import signal
@@ -17,7 +18,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.conftest import START_METHODS
-from tests.support import programs
+from tests.support import procs, programs
 
 SCRIPT = Path(__file__).parent / "support" / "at_exit.py"
 COMPARED = sys.version_info[:2] == (3, 13) or "CI" not in os.environ
@@ -67,12 +68,24 @@ ENDINGS = {
 }
 
 
+def end_with_stacks(group):
+    """Ends a process group; says where each was, which writes its Python stacks to its stderr."""
+    members = [proc for proc in procs.scan().values() if proc.pgrp == group]
+    where = "\n".join(procs.describe(proc) for proc in members)
+    for proc in members:
+        procs.send(proc, signal.SIGABRT)
+        time.sleep(0.1)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+    return where
+
+
 def run(module, method, name, signals=(), timeout=programs.TIMEOUT):
     """Its Ending; an AssertionError when it does not end, or leaves processes or names."""
     command = [sys.executable, SCRIPT, module, method, name]
     with subprocess.Popen(
         command,
-        env=programs.environment(PYTHONWARNINGS="ignore"),
+        env=programs.environment(PYTHONWARNINGS="ignore", PYTHONFAULTHANDLER="1"),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -87,9 +100,10 @@ def run(module, method, name, signals=(), timeout=programs.TIMEOUT):
                 kill(process.pid, signum)
             out, err = process.communicate(timeout=timeout)
         except BaseException as e:
-            os.killpg(process.pid, signal.SIGKILL)
+            where = end_with_stacks(process.pid)
             out, err = process.communicate()
-            raise AssertionError(f"{name} ({module}, {method}): {e!r}\n{out}\n{err}") from e
+            said = f"{name} ({module}, {method}): {e!r}\n{where}\n{out}\n{err}"
+            raise AssertionError(said) from e
     programs.check_group_is_empty(process.pid, command)
     said = [re.sub(r"^Process \S+:", "Process NAME:", line) for line in err.splitlines()]
     said = [line for line in said if line and not line[0].isspace()]

@@ -6,11 +6,12 @@ MODULE is fastmp or multiprocessing.  A program that is to be sent a signal prin
 import atexit
 import importlib
 import os
-import signal
+import resource
 import sys
 import threading
 import time
 
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # should it be aborted, for its stacks
 mp = importlib.import_module(sys.argv[1])
 ctx = mp.get_context(sys.argv[2])
 LONG = 100.0
@@ -277,7 +278,8 @@ def a_pool_left_behind_and_a_signal():
     pool.map(double, range(4))
     PROGRAMS["results"] = pool.map_async(nap, [0.5] * 4)
     ready()
-    signal.pause()
+    while True:  # one long sleep could begin just after the signal has come
+        time.sleep(0.1)
 
 
 if __name__ == "__main__":
