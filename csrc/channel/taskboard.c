@@ -79,7 +79,7 @@ use_page(struct fmp_taskboard *b)
         return FMP_CORRUPT;
     }
     b->n_workers = *(volatile uint32_t *)&shm->n_workers;
-    if (page_size(b->n_workers) > b->slot.size) {
+    if (b->n_workers == 0 || page_size(b->n_workers) > b->slot.size) {
         return FMP_CORRUPT;
     }
     b->shm = shm;

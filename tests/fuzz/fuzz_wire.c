@@ -1,6 +1,7 @@
 /* fuzz_wire.c - _core.Connection with a hostile peer: any bytes in the stdlib's format, descriptors
  * with them that are rings, damaged rings or neither, and what may follow on both. */
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,7 +50,6 @@ end_peer(struct peer *p)
         victim_close(&p->victims[i]);
         fmp_ring_close(&p->rings[i].ring);
     }
-    close(p->fd);
 }
 
 /* A message in the wire format: its length may be a lie. */
@@ -95,7 +95,7 @@ offer(struct peer *p, struct input *in)
     unsigned n = take_below(in, 4) == 0 ? take_below(in, 5) : 2;
     for (unsigned i = 0; i < n; i++) {
         unsigned which = take_below(in, 8);
-        fds[i] = which == 7 ? null : which == 6 ? p->fd : p->rings[(i ^ (which == 5)) & 1].ring.fd;
+        fds[i] = which == 7 ? null : which == 6 ? 0 : p->rings[(i ^ (which == 5)) & 1].ring.fd;
     }
     write_message(p, in, fds, n);
     close(null);
@@ -181,6 +181,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct peer peer;
     int sockets[2];
     start_python();
+    signal(SIGPIPE, SIG_IGN); /* as Python does */
     if (type == NULL) {
         type = fastmp_name("fastmp.connection", "Connection");
     }
@@ -192,7 +193,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static const char *const roles[] = {"_accept_rings", "_accept_rings", "_offer_rings", "fileno"};
     check_object(PyObject_CallMethod(connection, roles[take_below(&in, 4)], NULL));
     prepare(&peer, &in);
-    shutdown(peer.fd, SHUT_WR); /* so that nothing waits for more */
+    close(peer.fd); /* so that nothing waits: for more, or for room in what looks full */
     for (int i = 0; i < CALLS && in.left > 0; i++) {
         call(connection, &peer, &in);
     }
