@@ -425,6 +425,20 @@ class Crew:
         if self.board.cache:
             self.need_server()
 
+    def abandon(self):
+        """Take back those who were started for a pool that cannot be made.
+
+        Asks of a process what the stdlib asks here, and no more: a context may make its own kind.
+        """
+        self._stopping = True
+        self.board.stop()
+        for w in self.pool:
+            if w.exitcode is None:
+                w.terminate()
+        for w in self.pool:
+            w.join()
+        self._forget()
+
     def let_go(self):
         """The pool's end: terminate(), the interpreter's exit, or nobody has the pool any more.
 

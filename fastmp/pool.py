@@ -196,7 +196,7 @@ class _NativePool(Pool):
         try:
             crew.repopulate()
         except BaseException:
-            crew.terminate()
+            crew.abandon()
             raise
         self._terminate = util.Finalize(self, crew.let_go, exitpriority=15)
         self._state = RUN

@@ -12,6 +12,7 @@ import warnings
 import pytest
 
 import fastmp
+import fastmp.pool
 from tests.pool_tasks import fail_to_start, ignore_sigterm, nap, square
 from tests.support.waiting import until
 
@@ -288,3 +289,33 @@ def test_close_and_join_wait_for_a_stopped_worker(tmp_path):
     pool.join()
     timer.join()
     assert [r.get(0) for r in results] == [i * i for i in range(10)]
+
+
+class PlainProcess:
+    """As little as the stdlib's pools ask of a process that their context makes."""
+
+    made: list = []
+    exitcode = None
+    name = "PlainProcess"
+
+    def __init__(self, ctx, **kwargs):
+        self.state = "made"
+        self.made.append(self)
+
+    def start(self):
+        if len(self.made) == 3:
+            raise OSError("no third process")
+        self.state = "started"
+
+    def terminate(self):
+        self.state = "stopping"
+
+    def join(self):
+        self.state = "stopped"
+
+
+def test_a_pool_that_cannot_be_made_takes_back_its_workers(monkeypatch):
+    monkeypatch.setattr(fastmp.pool.Pool, "Process", PlainProcess)
+    with pytest.raises(OSError, match="no third process"):
+        fastmp.pool.Pool(5)
+    assert [p.state for p in PlainProcess.made] == ["stopped", "stopped", "made"]
