@@ -113,13 +113,20 @@ def _is_a_strangers(name):
     return name.startswith("sem.mp") and not name.startswith(f"sem.mp{os.getpid()}-")
 
 
+def _is_of_this_user(entry):
+    try:
+        return entry.stat().st_uid == os.getuid()
+    except FileNotFoundError:
+        return False  # a stranger's, who has just removed it
+
+
 def _shm():
     try:
         with os.scandir(SHM) as entries:
             return {
                 e.name: f"{SHM}/{e.name}"
                 for e in entries
-                if e.stat().st_uid == os.getuid() and not _is_a_strangers(e.name)
+                if _is_of_this_user(e) and not _is_a_strangers(e.name)
             }
     except FileNotFoundError:
         return {}
