@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import procs
+from tests.support import census, procs
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -359,6 +359,13 @@ def test_a_killed_test_run_leaves_no_processes(tmp_path):
     while procs.runs(int(pid.read_text())):
         assert time.monotonic() < deadline, "the test's child outlived the killed test run"
         time.sleep(0.05)
+
+
+def test_a_name_that_goes_while_the_census_reads_hides_no_other(tmp_path, monkeypatch):
+    (tmp_path / "there").touch()
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")  # is listed, and cannot be looked at
+    monkeypatch.setattr(census, "SHM", str(tmp_path))
+    assert list(census._shm()) == ["there"]
 
 
 #
