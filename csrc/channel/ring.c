@@ -474,11 +474,10 @@ fmp_ring_commit_take(struct fmp_ring *r, uint64_t commit)
 /* --- records that wait -------------------------------------------------------------------------- */
 
 int
-fmp_ring_void(struct fmp_ring *r, uint64_t mask, uint64_t value, uint32_t *items)
+fmp_ring_void(struct fmp_ring *r, uint64_t mask, uint64_t value)
 {
     struct fmp_wait unused = {.budget_ns = 0};
     struct first f;
-    *items = 0;
     int rc = look_at_first(r, UINT32_MAX, &unused, &f);
     if (rc != FMP_OK) {
         return rc == FMP_AGAIN ? FMP_OK : rc; /* it is empty */
@@ -500,7 +499,6 @@ fmp_ring_void(struct fmp_ring *r, uint64_t mask, uint64_t value, uint32_t *items
             /* The length stays: a reader of this record, after us, finds the next one. */
             words[0] = fmp_record_header(fmp_record_length(words[0]), 0);
             memcpy(unit, &words[0], sizeof(words[0]));
-            (*items)++;
         }
         at += span;
     }

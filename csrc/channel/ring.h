@@ -168,8 +168,8 @@ int fmp_ring_read_payload(struct fmp_ring *r, uint64_t header, void *out, struct
                           uint64_t *commit);
 
 /* With head_lock held: gives kind 0 to the waiting records whose payload's first word, masked, is
- * `value`; *items: how many. What that means is the channel's. A kill leaves some of them so. */
-int fmp_ring_void(struct fmp_ring *r, uint64_t mask, uint64_t value, uint32_t *items);
+ * `value`. What that means is the channel's. A kill leaves some of them so. */
+int fmp_ring_void(struct fmp_ring *r, uint64_t mask, uint64_t value);
 
 /* The commit; then wakes putters, and the next taker when records are left. Gives memory back
  * when the ring has run empty. */

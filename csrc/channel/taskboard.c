@@ -437,8 +437,7 @@ fmp_taskboard_cancel(struct fmp_taskboard *b, uint32_t job, struct fmp_wait *w)
     if (rc != FMP_OK) {
         return rc;
     }
-    uint32_t items;
-    rc = fmp_ring_void(&b->tasks.ring, UINT64_C(0xffffffff) << 32, (uint64_t)job << 32, &items);
+    rc = fmp_ring_void(&b->tasks.ring, UINT64_C(0xffffffff) << 32, (uint64_t)job << 32);
     for (uint32_t i = 0; i < b->n_workers; i++) {
         if (job_of(fmp_taskboard_claim(b, i)) == job) {
             atomic_store(&b->shm->workers[i].doomed, job);

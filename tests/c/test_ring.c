@@ -359,13 +359,12 @@ CASE(positions_that_cannot_be_stop_the_voiding)
 {
     struct fmp_ring r;
     struct fmp_wait w;
-    uint32_t items;
     CHECK_EQ(fmp_ring_create(&r, 0, 0), FMP_OK);
     CHECK_EQ(put_raw(&r, 10, &w, true), FMP_OK);
     damaged_ring = &r;
     at_point = set_seen_tail_far;
     CHECK_EQ(fmp_ring_lock_head(&r, &w), FMP_OK);
-    CHECK_EQ(fmp_ring_void(&r, 0, 0, &items), FMP_CORRUPT);
+    CHECK_EQ(fmp_ring_void(&r, 0, 0), FMP_CORRUPT);
     fmp_ring_unlock_head(&r);
     CHECK(at_point == NULL);
     fmp_ring_close(&r);

@@ -107,12 +107,11 @@ take_its_beginning(struct fmp_ring *r, struct input *in, struct fmp_wait *w)
 static void
 make_void(struct fmp_ring *r, struct input *in, struct fmp_wait *w)
 {
-    uint32_t items;
     uint64_t value = take(in, 1) * UINT64_C(0x0101010101010101); /* as the bodies are filled */
     int rc = fmp_ring_lock_head(r, w);
     check_result(rc);
     if (rc == FMP_OK) {
-        check_result(fmp_ring_void(r, UINT64_C(0xff), value & 0xff, &items));
+        check_result(fmp_ring_void(r, UINT64_C(0xff), value & 0xff));
         fmp_ring_unlock_head(r);
     }
 }
