@@ -273,15 +273,17 @@ class _NativePool(Pool):
             timeout is not None,
         )
         if callback or error_callback:
-            self._have_served(result)
+            self._start_or_end(result, self._crew.need_server)
         if timeout is not None:
             self._crew.limit(result, timeout)
         return result
 
-    def _have_served(self, result):
+    @staticmethod
+    def _start_or_end(result, start, *args):
+        """Start the thread that a result needs; when there can be none, that is the result."""
         try:
-            self._crew.need_server()
-        except BaseException as e:  # no thread can be started
+            start(*args)
+        except BaseException as e:
             result._end(e)
             raise
 
@@ -290,7 +292,7 @@ class _NativePool(Pool):
     ):
         result, how = self._start_map(func, iterable, mapper, chunksize, callback, error_callback)
         if how == _FED_BY_WAITERS or callback or error_callback:
-            self._have_served(result)
+            self._start_or_end(result, self._crew.need_server)
         return result
 
     def _start_map(
@@ -366,11 +368,7 @@ class _NativePool(Pool):
             None,
         )
         if how == _FED_BY_THREAD:
-            try:
-                self._crew.feed(result)
-            except BaseException as e:  # no thread can be started
-                result._end(e)
-                raise
+            self._start_or_end(result, self._crew.feed, result)
         if buffersize is not None:
             result = _bounded(result)
         if chunksize == 1:

@@ -8,7 +8,6 @@ import contextlib
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -83,15 +82,8 @@ def end_with_stacks(group):
 def run(module, method, name, signals=(), timeout=programs.TIMEOUT):
     """Its Ending; an AssertionError when it does not end, or leaves processes or names."""
     command = [sys.executable, SCRIPT, module, method, name]
-    with subprocess.Popen(
-        command,
-        env=programs.environment(PYTHONWARNINGS="ignore", PYTHONFAULTHANDLER="1"),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as process:
+    env = programs.environment(PYTHONWARNINGS="ignore", PYTHONFAULTHANDLER="1")
+    with programs.start(command, env) as process:
         try:
             if signals:
                 assert process.stdout.readline() == "ready\n"

@@ -47,9 +47,9 @@ def run(arguments, env, timeout=TIMEOUT):
     return run_command([sys.executable, *map(str, arguments)], env, timeout)
 
 
-def run_command(arguments, env, timeout=TIMEOUT):
-    """The same for any command."""
-    with subprocess.Popen(
+def start(arguments, env):
+    """The Popen of a command in a session of its own, whose output is to be read."""
+    return subprocess.Popen(
         arguments,
         env=env,
         stdin=subprocess.DEVNULL,
@@ -57,7 +57,12 @@ def run_command(arguments, env, timeout=TIMEOUT):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-    ) as process:
+    )
+
+
+def run_command(arguments, env, timeout=TIMEOUT):
+    """The same for any command."""
+    with start(arguments, env) as process:
         try:
             out, err = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
