@@ -29,7 +29,7 @@ debug: setup ## the same with -O0 -g and consistency checks
 test: ## everything, on each Python found; PY=, T=tests/..., ARGS=... narrow it
 	@tools/test $(if $(filter command line environment,$(origin PY)),$(PY)) -- $(T) $(ARGS)
 
-libs: build ## large libraries on fastmp: scikit-learn, Django; with TORCH=1 PyTorch
+libs: build ## large libraries on fastmp: scikit-learn, Django; with TORCH=1 PyTorch, TORCH=torch==2.13.0 that release
 	@TORCH=$(TORCH) tools/libs $(PY) $(T) $(ARGS)
 
 ctest: ## C tests of base-channel without Python: plain, without ticks, under ASan and UBSan, TSan

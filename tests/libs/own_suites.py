@@ -56,7 +56,7 @@ class Run:
 
     outcomes: dict  # id -> outcome
     seconds: float
-    ended: bool  # by itself
+    ended: bool  # by itself, with all tests run
     output: str
 
     def figures(self):
@@ -121,7 +121,9 @@ def _run(cwd, arguments, options, env):
         env["SUITES_OUTCOMES"] = str(outcomes)
         command = [sys.executable, "-m", "pytest", "-q", "-p", "suites_plugin"]
         command += ["-p", "no:cacheprovider", "-W", "default", "--rootdir", str(cwd)]
-        command += ["--timeout", str(options.test_timeout), "--basetemp", f"{directory}/tmp"]
+        # By a signal, whatever the suite's configuration: the other way ends the whole run.
+        command += ["--timeout", str(options.test_timeout), "--timeout-method", "signal"]
+        command += ["--basetemp", f"{directory}/tmp"]
         begin = time.monotonic()
         ended, output = _run_group(
             [*command, *map(str, arguments), *options.pytest], cwd, env, options.timeout
@@ -134,7 +136,7 @@ def _run(cwd, arguments, options, env):
 
 
 def _run_group(command, cwd, env, timeout):
-    """Run a command in a session of its own; (whether it ended by itself, its output)."""
+    """Run pytest in a session of its own; (whether it ended by itself, its output)."""
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(
             command,
@@ -147,8 +149,7 @@ def _run_group(command, cwd, env, timeout):
             preexec_fn=_default_signals,
         )
         try:
-            process.wait(timeout)
-            ended = True
+            ended = process.wait(timeout) in (0, 1)  # else it came to no end of its own
         except subprocess.TimeoutExpired:
             ended = False
         try:
@@ -197,7 +198,7 @@ def judge(library, options):
             figures = dict(zip(["run", *OUTCOMES], runs[name].figures(), strict=True))
             print(
                 f"{name}: {figures}, {runs[name].seconds:.0f} s"
-                + ("" if runs[name].ended else ", KILLED"),
+                + ("" if runs[name].ended else ", NOT TO ITS END"),
                 flush=True,
             )
             if options.output:
