@@ -18,6 +18,7 @@ from tests.support import census, procs
 
 ROOT = Path(__file__).resolve().parent.parent
 
+pytestmark = pytest.mark.once("about the tests' own tools")
 
 #: The cases are sure to leak or to hang: no need to wait long for them.
 IMPATIENT = {"PYTHONPATH": str(ROOT), "FASTMP_CENSUS_GRACE": "0.3", "FASTMP_WATCHDOG_GIVE_UP": "2"}

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.once("about the documents")
+
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 IN_THE_TREE = re.compile(r"(csrc|fastmp|tests|tools|examples|benchmarks|docs|\.ci)/[\w./*-]*\w")
 

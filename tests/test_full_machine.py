@@ -480,10 +480,7 @@ def test_where_the_stdlib_finds_no_room(tmp_path, what, method):
 
 @pytest.mark.watchdog(180)
 @pytest.mark.no_sanitizer("takes minutes with it; 50 pools are made in test_pool_faults.py")
-@pytest.mark.skipif(
-    "CI" in os.environ and sys.version_info[:2] != (3, 13),
-    reason="1,000 pools are made on one Python; 50 on each, in test_pool_faults.py",
-)
+@pytest.mark.once("1,000 pools are made on one Python; 50 on each, in test_pool_faults.py")
 @pytest.mark.filterwarnings("ignore:unclosed running multiprocessing pool:ResourceWarning")
 def test_a_thousand_pools_one_after_another():
     fork = fastmp.get_context("fork")

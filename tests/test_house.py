@@ -7,6 +7,8 @@ import pytest
 from tests.support import house
 
 ROOT = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.once("about the sources")
+
 CSRC = {str(p.relative_to(ROOT / "csrc")): p.read_text() for p in ROOT.glob("csrc/**/*.[ch]")}
 PYTHON = {str(p.relative_to(ROOT / "fastmp")): p.read_text() for p in ROOT.glob("fastmp/**/*.py")}
 

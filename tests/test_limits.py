@@ -2,7 +2,6 @@
 
 import os
 import resource
-import sys
 
 import pytest
 
@@ -95,10 +94,7 @@ def echo_length(receive, send):
 
 @pytest.mark.watchdog(300)
 @pytest.mark.skipif(available_memory() < 16 * GIB, reason="needs 16 GiB of free memory")
-@pytest.mark.skipif(
-    "CI" in os.environ and sys.version_info[:2] != (3, 13),
-    reason="gigabytes are copied on one Python; the same C code does it on each",
-)
+@pytest.mark.once("gigabytes are copied on one Python; the same C code does it on each")
 @pytest.mark.parametrize("way", ["Pipe", "Queue"])
 def test_messages_above_2_gib(way):
     message = bytes(2 * GIB + 5) + b"end"
