@@ -133,6 +133,37 @@ def test_in_a_control_group(job):
         machine.in_a_child(main)
 
 
+def fill(n):
+    return len(bytearray(b"x") * n)
+
+
+def killed_by(group):
+    """How many processes the kernel has killed in a control group for want of memory."""
+    name = "memory.events" if os.path.exists(f"{group}/memory.events") else "memory.oom_control"
+    with open(f"{group}/{name}") as file:
+        return int(dict(line.split() for line in file)["oom_kill"])
+
+
+@pytest.mark.no_sanitizer("ASan's shadow of the memory counts in the group too")
+@pytest.mark.needs_tick
+def test_a_worker_that_the_kernel_kills_for_want_of_memory():
+    """Not what shared memory needs, which is looked at first, but what a task takes for itself."""
+    with machine.memory_group(200 * MIB) as enter:
+
+        def main():
+            enter()
+            with fastmp.get_context("fork").Pool(2) as pool:
+                pids = [p.pid for p in pool._pool]
+                with pytest.raises(fastmp.WorkerLostError, match=r"SIGKILL.*fill\(\)") as e:
+                    pool.apply(fill, (1024 * MIB,))
+                assert e.value.exitcode == -9 and e.value.pid in pids
+                assert pool.map(fill, range(8), chunksize=1) == list(range(8))
+            pool.join()
+            assert killed_by(enter.group) == 1
+
+        machine.in_a_child(main)
+
+
 #
 # RLIMIT_AS: in the parent, in the workers
 #

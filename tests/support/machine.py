@@ -83,7 +83,7 @@ def _make_group(folder, name, limit):
 def memory_group(limit):
     """A control group within one that is limited: enter() puts the calling process into it.
 
-    The test is skipped where none can be made.
+    enter.group is its folder. The test is skipped where none can be made.
     """
     made = (_make_group(folder, name, limit) for folder, name in _own_memory_group())
     inner = next(filter(None, made), None)
@@ -94,6 +94,7 @@ def memory_group(limit):
         with open(f"{inner}/cgroup.procs", "w") as file:
             file.write(str(os.getpid()))
 
+    enter.group = inner
     try:
         yield enter
     finally:
