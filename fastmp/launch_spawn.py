@@ -8,7 +8,7 @@ has no reader but the child, so that a child that dies early cannot leave the pa
 import io
 import os
 
-from . import _core, _install, _started, _std, reduction, resource_tracker, spawn, util
+from . import _core, _install, _started, _std, _tracker, reduction, spawn, util
 
 __all__ = ["Popen"]
 
@@ -17,7 +17,7 @@ class Popen(_core.Popen, _std.popen_spawn_posix.Popen):
     """The handle on a spawned process."""
 
     def _launch(self, process_obj):
-        tracker_fd = resource_tracker.getfd()
+        tracker_fd = _tracker.getfd()
         self._fds.append(tracker_fd)
         data = self._pickle(process_obj)
         ours, theirs = [], []
