@@ -9,8 +9,9 @@ import sys
 
 from . import _std
 
-if sys.argv[1:2] == ["--multiprocessing-fork"]:
-    # A spawned child, whose start these would double: most children need none of them.
+_is_spawned = sys.argv[1:2] == ["--multiprocessing-fork"]
+if _is_spawned:
+    # These would double the time that its start takes, and most children need none of them.
     _std.load_late("reduction", "resource_tracker", "util")
 _hook = sys.modules.get("_fastmp_hook")
 if _hook is not None and _hook.is_enabled():
@@ -58,7 +59,11 @@ _std.when_loaded("managers", _link_managers)
 _std.when_loaded("util", wrap_launch)
 if _std.is_replaced():
     install()
-del _hook, wrap_launch
+if _is_spawned:
+    from . import _child
+
+    _child.register_at_exit()
+del _hook, _is_spawned, wrap_launch
 
 
 def __getattr__(name):

@@ -87,7 +87,7 @@ class _AtExit:
         if not _std.is_loaded(util):
             return
         if util._finalizer_registry or process._children or util._logger:
-            self.function()
+            self.function()  # type: ignore[misc]  # known, since it is loaded
         else:
             util._exiting = True
 
@@ -236,8 +236,8 @@ def _is_logging():
 
 
 def _flush_std_streams():
-    for stream in sys.stdout, sys.stderr:
+    for name in "stdout", "stderr":
         try:
-            stream.flush()
+            getattr(sys, name).flush()
         except (AttributeError, ValueError):
             pass

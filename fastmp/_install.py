@@ -74,7 +74,7 @@ def _main_path():
     """Where the main module is that children will run, as get_preparation_data() has it."""
     main = sys.modules["__main__"]
     path = getattr(main, "__file__", None)
-    if path is None or getattr(main.__spec__, "name", None) is not None:
+    if path is None or getattr(getattr(main, "__spec__", None), "name", None) is not None:
         return None
     return os.path.normpath(os.path.join(process.ORIGINAL_DIR or "", path))
 

@@ -8,7 +8,7 @@ The loop holds few objects and touches few: what it writes to after a fork is co
 and so is what the child writes to before it is another process's.
 """
 
-import _signal
+import _signal  # type: ignore[import-not-found]
 import _socket
 import atexit
 import errno
@@ -47,7 +47,9 @@ _MAIN = frozenset("""
     RuntimeError format fork extend values _serve_one Exception sys excepthook exc_info stderr flush
     _exit OSError errno ECONNABORTED
 """.split())  # fmt: skip  # noqa: SIM905
-_LATER = frozenset(["fileobj", "atexit", "_clear", "_exit_function", "_run_exitfuncs"])
+_LATER = frozenset("""
+    fileobj atexit _clear _exit_function _run_exitfuncs _flush_std_streams
+""".split())  # fmt: skip  # noqa: SIM905
 _SERVE_ONE = frozenset("""
     signal set_wakeup_fd items os close _forkserver _forkserver_alive_fd resource_tracker
     _resource_tracker _fd _inherited_fds dup spawn _main
@@ -66,15 +68,19 @@ def begin(main_path):
     _child.prepare()
     if main_path is not None:
         _started.compile_main(main_path)
-    names = frozenset(forkserver.main.__code__.co_names)
-    if names - _LATER == _MAIN and _SERVE_ONE == frozenset(forkserver._serve_one.__code__.co_names):
+    if _names(forkserver.main) - _LATER == _MAIN and _names(forkserver._serve_one) == _SERVE_ONE:
         forkserver.main = main
+
+
+def _names(function):
+    return frozenset(function.__code__.co_names)
 
 
 def main(listener_fd, alive_r, preload, main_path=None, sys_path=None):
     """The stdlib's ``main()``: run the fork server."""
     if preload:
         _preload(preload, main_path)
+        util._flush_std_streams()  # of which each child would have a copy
     util._close_stdin()
     listener = _socket_of(listener_fd)
     _state._forkserver_address = listener.getsockname()
@@ -162,7 +168,11 @@ class _Server:
 
     def _start(self, data, client, *fds):
         """Fork a child that reads from *data*; the other *fds* are its."""
-        pid = fork()
+        try:
+            pid = fork()
+        except OSError:  # the client will see its pipe end
+            _close([data, client, *fds])
+            return
         if pid == 0:
             self._be_child(data, client, fds)
         _tell(client, pid)

@@ -23,9 +23,9 @@ __all__ = ["compile_main", "is_known", "main", "spawn_main"]
 ModuleType = type(sys)
 
 # What the known versions of spawn._main() and spawn.prepare() refer to, 3.10-3.14.
-_MAIN = frozenset(
-    "os fdopen process current_process _inheriting reduction pickle load prepare _bootstrap".split()
-)
+_MAIN = frozenset("""
+    os fdopen process current_process _inheriting reduction pickle load prepare _bootstrap
+""".split())  # fmt: skip  # noqa: SIM905
 _PREPARE = frozenset("""
     process current_process name authkey util log_to_stderr get_logger setLevel sys path argv os
     chdir ORIGINAL_DIR set_start_method _fixup_main_from_name _fixup_main_from_path
@@ -53,13 +53,12 @@ def spawn_main(pipe_handle, tracker_fd):
         resource_tracker._resource_tracker._fd = tracker_fd
 
     _std.when_loaded("resource_tracker", set_tracker)
-    _child.register_at_exit()
     sys.exit(main(pipe_handle, os.dup(pipe_handle)))
 
 
 def main(fd, parent_sentinel):
     """The stdlib's ``spawn._main()``: read the process from *fd*, run it, return its exit code."""
-    with io.open(fd, "rb") as from_parent:
+    with open(fd, "rb") as from_parent:
         process.current_process()._inheriting = True
         try:
             _prepare(load(from_parent))
