@@ -204,7 +204,7 @@ def _run_known(self, parent_sentinel):
             self.run()
             exitcode = 0
         finally:
-            if _calls_exit_function and _std.is_loaded(util):
+            if _calls_exit_function and "_exit_function" in vars(util):  # loaded, or set
                 if util._exit_function is _at_exit.function:
                     _at_exit()
                 else:
