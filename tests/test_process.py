@@ -480,13 +480,14 @@ def test_fork_warns_of_threads_as_the_stdlib_does(tmp_path):
     body = """
         import warnings
         if __name__ == "__main__":
-            thread = threading.Thread(target=time.sleep, args=(0.5,))
-            thread.start()
+            go_on = threading.Event()
+            threading.Thread(target=go_on.wait).start()
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 p = mp.get_context("fork").Process(target=str)
                 p.start()
                 p.join()
+            go_on.set()
             say(p.exitcode)
             for w in caught:
                 say(w.category.__name__, str(w.message).split("pid=")[0])
