@@ -1,11 +1,14 @@
 """The command: measure, print the table, write JSON."""
 
 import argparse
+import compileall
 import json
 import os
 import platform
 import sys
 import warnings
+
+import fastmp
 
 from . import channels, locks, pools, processes, values  # noqa: F401 (they register their rows)
 from .measure import ROWS, Plan, measure
@@ -52,6 +55,9 @@ def main(arguments=None):
         return 0
     # One row has several of the stdlib's pools and queues open, and their threads.
     warnings.filterwarnings("ignore", ".*multi-threaded, use of fork", DeprecationWarning)
+
+    # As installers do. Without, and told not to write bytecode, each child would compile it.
+    compileall.compile_dir(os.path.dirname(fastmp.__file__), quiet=2)
 
     plan = plan_of(options)
     table = sys.stderr if options.json == "-" else sys.stdout

@@ -1,36 +1,27 @@
-"""Process: start and join, for each start method."""
+"""Process: start and join, for each start method, in a program of its own."""
 
+import os
+import subprocess
 import sys
 
-from .measure import expect, row, timed
+from .measure import row
 
-EXIT_CODE = 7  # shows that the target ran
-
-
-def _leave():
-    sys.exit(EXIT_CODE)
-
-
-def _start_and_join(context, n):
-    codes = set()
-    for _ in range(n):
-        process = context.Process(target=_leave)
-        process.start()
-        process.join()
-        codes.add(process.exitcode)
-    return codes
+PROGRAM = os.path.join(os.path.dirname(__file__), "program.py")
 
 
 def _starting(method):
     def opened(side):
-        context = side.context(method)
+        package = "fastmp" if side.is_fastmp else "multiprocessing"
+        command = [sys.executable, PROGRAM, package, method]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        with subprocess.Popen(command, **pipes) as program:
 
-        def sample(n):
-            seconds, codes = timed(_start_and_join, context, n)
-            expect(codes, {EXIT_CODE})
-            return seconds
+            def sample(n):
+                print(n, file=program.stdin, flush=True)
+                return float(program.stdout.readline())
 
-        yield sample
+            yield sample
+            program.stdin.close()
 
     return opened
 

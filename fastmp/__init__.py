@@ -9,13 +9,17 @@ import sys
 
 from . import _std
 
+_is_spawned = sys.argv[1:2] == ["--multiprocessing-fork"]
+if _is_spawned:
+    # These would double the time that its start takes, and most children need none of them.
+    _std.load_late("reduction", "resource_tracker", "util")
 _hook = sys.modules.get("_fastmp_hook")
 if _hook is not None and _hook.is_enabled():
     # Before the first of the stdlib's modules is loaded: none of them ever sees the originals.
     _std.replace()
 
 from . import context, process, reduction  # noqa: E402, F401  (the stdlib's package has them)
-from ._install import install  # noqa: E402
+from ._install import install, wrap_launch  # noqa: E402
 from .errors import (  # noqa: E402
     BrokenPoolError,
     CorruptionError,
@@ -52,9 +56,14 @@ def _link_managers(managers):
 
 
 _std.when_loaded("managers", _link_managers)
+_std.when_loaded("util", wrap_launch)
 if _std.is_replaced():
     install()
-del _hook
+if _is_spawned:
+    from . import _child
+
+    _child.register_at_exit()
+del _hook, _is_spawned, wrap_launch
 
 
 def __getattr__(name):

@@ -1,4 +1,4 @@
-"""The first and last steps of a forked child.
+"""The first and last steps of a child.
 
 A page that the child writes to is copied first, and a reference count is a write, so every object
 it looks at costs: of the time that a child takes which does nothing, a third was spent in
@@ -6,6 +6,9 @@ it looks at costs: of the time that a child takes which does nothing, a third wa
 same steps without the needless ones.  They are taken only in the place of a ``_bootstrap()`` that
 is known step by step; any other (a later Python's, a subclass's, one that a tool has put there) is
 called.
+
+A spawned child takes these steps too: it has no pages to copy, but may not have loaded
+``multiprocessing.util`` yet, and what was not loaded has nothing to be done about.
 """
 
 import atexit
@@ -17,11 +20,10 @@ import threading
 
 from . import _std, process, util
 
-__all__ = ["prepare", "run"]
+__all__ = ["bootstrap", "prepare", "register_at_exit", "run"]
 
 _context = _std.context
 _bootstrap = process.BaseProcess._bootstrap
-_exit_function = util._exit_function
 
 # What the known versions of _bootstrap() refer to, 3.10-3.13; up to 3.12 _exit_function too.
 _STEPS = frozenset("""
@@ -44,8 +46,8 @@ _is_known = (
     and _names(process.BaseProcess._after_fork) == _AFTER_FORK
 )
 
-# Up to 3.12 _bootstrap() calls the exit function, and no atexit handler runs in a child.
-_runs_atexit = hasattr(_std.popen_fork, "atexit")
+# Up to 3.12 the known _bootstrap() calls the exit function, as no atexit handler runs after fork.
+_calls_exit_function = _is_known and "_exit_function" in _bootstrap.__code__.co_names
 
 
 class _Nothing(io.RawIOBase):
@@ -78,20 +80,34 @@ class _AtExit:
     For ``atexit.unregister()`` it is that function.
     """
 
+    function = None  # the stdlib's, once it is loaded
+    is_registered = False  # before it was loaded
+
     def __call__(self):
+        if not _std.is_loaded(util):
+            return
         if util._finalizer_registry or process._children or util._logger:
-            _exit_function()
+            self.function()  # type: ignore[misc]  # known, since it is loaded
         else:
             util._exiting = True
 
     def __eq__(self, other):
-        return other is _exit_function or other is self
+        return other is self.function or other is self
 
     def __hash__(self):
-        return hash(_exit_function)
+        return hash(self.function)
 
 
 _at_exit = _AtExit()
+
+
+def _know(util):
+    if _at_exit.is_registered:
+        atexit.unregister(util._exit_function)
+    _at_exit.function = util._exit_function
+
+
+_std.when_loaded("util", _know)
 
 # The next child's standard input, made in the parent: there it costs least.
 _stdin = None
@@ -109,26 +125,38 @@ def prepare():
     if not _plain_hooks:
         from .context import Process
 
-        # The default Process asks the context in force, which is fork's if it gets here.
+        # The default Process asks the context in force, which is known if it gets here.
         _plain_hooks = (process.BaseProcess._after_fork, Process._after_fork)
+
+
+def bootstrap(process_obj, parent_sentinel):
+    """``process_obj._bootstrap()``: run it; its exit code."""
+    if _is_known and type(process_obj)._bootstrap is _bootstrap:
+        return _run_known(process_obj, parent_sentinel)
+    return process_obj._bootstrap(parent_sentinel=parent_sentinel)
+
+
+def register_at_exit():
+    """Have the exit function run where it does in the stdlib's children: after all others."""
+    if not _std.is_loaded(util):
+        atexit.register(_at_exit)
+        _at_exit.is_registered = True
 
 
 def run(process_obj, parent_sentinel):
     """Be the child: run *process_obj* and exit."""
     code = 1
+    runs_atexit = hasattr(_std.popen_fork, "atexit")  # since 3.13
     try:
-        if _runs_atexit:
+        if runs_atexit:
             atexit._clear()
             function = util._exit_function
-            atexit.register(_at_exit if function is _exit_function else function)
-        if _is_known and type(process_obj)._bootstrap is _bootstrap:
-            code = _run_known(process_obj, parent_sentinel)
-        else:
-            code = process_obj._bootstrap(parent_sentinel=parent_sentinel)
+            atexit.register(_at_exit if function is _at_exit.function else function)
+        code = bootstrap(process_obj, parent_sentinel)
     finally:
         # Whatever happens, the child must not go on in its parent's code.
         try:
-            if _runs_atexit:
+            if runs_atexit:
                 atexit._run_exitfuncs()
         finally:
             os._exit(code)
@@ -161,22 +189,23 @@ def _run_known(self, parent_sentinel):
             threading.main_thread()._set_native_id()
         try:
             if type(self)._after_fork in _plain_hooks:
-                util._finalizer_registry.clear()
-                if util._afterfork_registry.data:
-                    util._run_after_forkers()
+                if _std.is_loaded(util):
+                    util._finalizer_registry.clear()
+                    if util._afterfork_registry.data:
+                        util._run_after_forkers()
             else:
                 self._after_fork()
         finally:
             # What runs after the fork may still need it.
             del old_process
-        if util._logger:
+        if _is_logging():
             util.info("child process calling self.run()")
         try:
             self.run()
             exitcode = 0
         finally:
-            if not _runs_atexit:
-                if util._exit_function is _exit_function:
+            if _calls_exit_function and "_exit_function" in vars(util):  # loaded, or set
+                if util._exit_function is _at_exit.function:
                     _at_exit()
                 else:
                     util._exit_function()
@@ -196,7 +225,19 @@ def _run_known(self, parent_sentinel):
         traceback.print_exc()
     finally:
         threading._shutdown()
-        if util._logger:
+        if _is_logging():
             util.info(f"process exiting with exitcode {exitcode}")
-        util._flush_std_streams()
+        _flush_std_streams()
     return exitcode
+
+
+def _is_logging():
+    return _std.is_loaded(util) and util._logger
+
+
+def _flush_std_streams():
+    for name in "stdout", "stderr":
+        try:
+            getattr(sys, name).flush()
+        except (AttributeError, ValueError):
+            pass

@@ -10,18 +10,20 @@ import functools
 import os
 import sys
 
-from . import _std
+from . import _std, process
 
-__all__ = ["child_command", "install"]
+__all__ = ["child_command", "install", "spawn_command", "wrap_launch"]
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-_PREFIX = (
-    f"import sys; sys.path.insert(0, {_ROOT!r}); import _fastmp_hook; "
-    "_fastmp_hook.enable(sys.path.pop(0)); "
-)
+# What a child is to run first: fastmp comes from where its parent's is.
+_FIND = f"import sys; sys.path.insert(0, {_ROOT!r}); import "
+_REPLACE = _FIND + "_fastmp_hook; _fastmp_hook.enable(sys.path.pop(0)); "
+_IMPORT = _FIND + "fastmp; sys.path.pop(0); "
 
 _THEIRS = "from multiprocessing."
+_SERVER = "from multiprocessing.forkserver import main; "
+_SPAWNED = "from multiprocessing.spawn import spawn_main; "
 
 
 def install() -> None:
@@ -33,7 +35,6 @@ def install() -> None:
     """
     _hook().enable(_ROOT)
     _std.replace()
-    _std.when_loaded("util", _wrap_launch)
     _std.when_loaded("forkserver", _wrap_preparation)
 
 
@@ -49,22 +50,57 @@ def _hook():
 
 
 def child_command(args):
-    """The command line *args* of a child Python, with the substitution in front if it is in force.
+    """The command line *args* of a child Python, with what fastmp puts in front of it.
 
-    Only what the stdlib writes is changed: ``-c "from multiprocessing..."``, which 3.14 has begin
-    with ``import sys;`` for the forkserver.
+    That is the substitution if it is in force, and in a fork server what its children need.  Only
+    what the stdlib writes is changed: ``-c "from multiprocessing..."``, which 3.14 has begin with
+    ``import sys;`` for the forkserver.
     """
-    if not _std.is_replaced():
-        return args
+    return _with_command(args, _command)
+
+
+def _command(command):
+    theirs = command.removeprefix("import sys; ")
+    is_server = theirs.startswith(_SERVER)
+    if not theirs.startswith(_THEIRS) or not (is_server or _std.is_replaced()):
+        return command
+    prefix = _REPLACE if _std.is_replaced() else _IMPORT
+    if is_server:
+        prefix += f"from fastmp._served import begin; begin({_main_path()!r}); "
+    return prefix + command
+
+
+def _main_path():
+    """Where the main module is that children will run, as get_preparation_data() has it."""
+    main = sys.modules["__main__"]
+    path = getattr(main, "__file__", None)
+    if path is None or getattr(getattr(main, "__spec__", None), "name", None) is not None:
+        return None
+    return os.path.normpath(os.path.join(process.ORIGINAL_DIR or "", path))
+
+
+def spawn_command(args):
+    """The command line *args* of a spawned child, with fastmp's beginning for the stdlib's."""
+    return _with_command(args, _spawn_command)
+
+
+def _spawn_command(command):
+    if not command.startswith(_SPAWNED):
+        return command
+    prefix = _REPLACE if _std.is_replaced() else _IMPORT
+    return prefix + command.replace("multiprocessing.spawn", "fastmp._started", 1)
+
+
+def _with_command(args, change):
     args = list(args)
-    for i, arg in enumerate(args[:-1]):
-        if arg == "-c" and args[i + 1].removeprefix("import sys; ").startswith(_THEIRS):
-            args[i + 1] = _PREFIX + args[i + 1]
-            break
+    if "-c" in args[:-1]:
+        i = args.index("-c") + 1
+        args[i] = change(args[i])
     return args
 
 
-def _wrap_launch(util):
+def wrap_launch(util):
+    """Have the children that *util* starts run what child_command() says."""
     launch = util.spawnv_passfds
 
     @functools.wraps(launch)

@@ -15,10 +15,20 @@ can be pickled by reference and found again in any other process, replaced or no
 import os
 import sys
 import types
+from _thread import RLock
 from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
 
-__all__ = ["OVERRIDDEN", "inherit", "is_replaced", "replace", "share", "when_loaded"]
+__all__ = [
+    "OVERRIDDEN",
+    "inherit",
+    "is_loaded",
+    "is_replaced",
+    "load_late",
+    "replace",
+    "share",
+    "when_loaded",
+]
 
 #: Modules with a native counterpart.  All others are shared.
 OVERRIDDEN = frozenset(["connection", "context", "pool", "queues", "sharedctypes", "synchronize"])
@@ -32,6 +42,7 @@ __path__: list[str] = []
 
 _replaced = False
 _when_loaded: dict = {}
+_late: set = set()
 
 
 def is_replaced():
@@ -66,11 +77,11 @@ class _AliasLoader:
 
 
 class _ThenLoader:
-    """Loads a module as *loader* does, then calls *then* with it."""
+    """Loads a module as *loader* does, then calls with it what is in *thens*."""
 
-    def __init__(self, loader, then):
+    def __init__(self, loader, thens):
         self._loader = loader
-        self._then = then
+        self._thens = thens
 
     def __getattr__(self, name):
         return getattr(self._loader, name)
@@ -80,7 +91,67 @@ class _ThenLoader:
 
     def exec_module(self, module):
         self._loader.exec_module(module)
-        self._then(module)
+        for then in self._thens:
+            then(module)
+
+
+class _LateLoader:
+    """Loads a shared module as *loader* does, but only when one of its names is asked for.
+
+    What somebody has set in the module until then stands, as if it had been set afterwards.
+    """
+
+    def __init__(self, loader):
+        self._loader = loader
+
+    def __getattr__(self, name):
+        return getattr(self._loader, name)
+
+    def create_module(self, spec):
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module):
+        namespace = vars(module)
+        lock = RLock()
+        is_loading = False
+
+        def load():
+            nonlocal is_loading
+            with lock:
+                if is_loading or is_loaded(module):
+                    return
+                is_loading = True
+                set_early = {name: namespace[name] for name in namespace.keys() - known}
+                try:
+                    self._load(module)
+                finally:
+                    is_loading = False
+                namespace.update(set_early)
+
+        def __getattr__(name):
+            load()
+            try:
+                return namespace[name]
+            except KeyError:
+                message = f"module {module.__name__!r} has no attribute {name!r}"
+                raise AttributeError(message, name=name, obj=module) from None
+
+        def __dir__():
+            load()
+            return sorted(namespace)
+
+        namespace.update(__getattr__=__getattr__, __dir__=__dir__)
+        known = set(namespace)
+
+    def _load(self, module):
+        ours = vars(module)["__getattr__"], vars(module)["__dir__"]
+        self._loader.exec_module(module)
+        for name, value in zip(("__getattr__", "__dir__"), ours, strict=True):
+            if vars(module)[name] is value:
+                delattr(module, name)
+        module.__spec__.loader = module.__loader__ = self._loader
+        for then in _when_loaded.get(module.__name__.rpartition(".")[2], ()):
+            then(module)
 
 
 class _Finder:
@@ -96,14 +167,16 @@ class _Finder:
                 return cls._replacement(name, full_name)
             if full_name == _PACKAGE:
                 return ModuleSpec(full_name, _AliasLoader(_FASTMP), is_package=True)
-        elif parent == _PACKAGE and name in _when_loaded:
+        elif parent == _PACKAGE and (name in _when_loaded or name in _late):
             return cls._shared(name, full_name)
         return None
 
     @staticmethod
     def _shared(name, full_name):
         spec = stdlib_spec(name, full_name)
-        if spec is not None and name in _when_loaded:
+        if spec is not None and name in _late:
+            spec.loader = _LateLoader(spec.loader)
+        elif spec is not None and name in _when_loaded:
             spec.loader = _ThenLoader(spec.loader, _when_loaded[name])
         return spec
 
@@ -114,7 +187,7 @@ class _Finder:
             return None
         if name not in OVERRIDDEN or not _replaced:
             return ModuleSpec(full_name, _AliasLoader(f"{_PACKAGE}.{name}"))
-        spec.loader = _ThenLoader(spec.loader, _set_home)
+        spec.loader = _ThenLoader(spec.loader, [_set_home])
         return spec
 
     @classmethod
@@ -160,12 +233,22 @@ def replace():
 
 def when_loaded(name, then):
     """Call *then* with the shared module *name*, once: now, or when it has been loaded."""
-    if name in _when_loaded:
+    thens = _when_loaded.setdefault(name, [])
+    if then in thens:
         return
-    _when_loaded[name] = then
-    module = sys.modules.get(f"{_PACKAGE}.{name}")
-    if module is not None:
-        then(module)
+    thens.append(then)
+    if is_loaded(sys.modules.get(f"{_PACKAGE}.{name}")):
+        then(sys.modules[f"{_PACKAGE}.{name}"])
+
+
+def load_late(*names):
+    """Load these shared modules, if they are not yet, only when one of their names is asked for."""
+    _late.update(names)
+
+
+def is_loaded(module):
+    """Whether a shared module, or None, is there, and not only to be loaded late."""
+    return module is not None and not isinstance(module.__spec__.loader, _LateLoader)
 
 
 def share(name):

@@ -4,9 +4,8 @@ The sentinels are pidfds: one of the child in the parent, one of the parent in t
 kernel has none they are pipes, as the stdlib's.
 """
 
-import os
-
 from . import _child, _core, _std
+from ._fork import fork
 
 __all__ = ["Popen"]
 
@@ -14,18 +13,16 @@ if "_fork_intent" in _std.popen_fork.Popen._launch.__code__.co_names:  # 3.14
     from . import resource_tracker
 
     def _fork():
-        """os.fork(), of which the resource tracker is told that the child may go on using it."""
+        """fork(), of which the resource tracker is told that the child may go on using it."""
         intent = resource_tracker._fork_intent
         intent.preserve_fd = True
         try:
-            return os.fork()
+            return fork()
         finally:
             intent.preserve_fd = False
 
 else:
-
-    def _fork():
-        return os.fork()
+    _fork = fork
 
 
 class Popen(_core.Popen, _std.popen_fork.Popen):

@@ -8,7 +8,7 @@ has no reader but the child, so that a child that dies early cannot leave the pa
 import io
 import os
 
-from . import _core, _std, reduction, resource_tracker, spawn, util
+from . import _core, _install, _started, _std, _tracker, reduction, spawn, util
 
 __all__ = ["Popen"]
 
@@ -17,7 +17,7 @@ class Popen(_core.Popen, _std.popen_spawn_posix.Popen):
     """The handle on a spawned process."""
 
     def _launch(self, process_obj):
-        tracker_fd = resource_tracker.getfd()
+        tracker_fd = _tracker.getfd()
         self._fds.append(tracker_fd)
         data = self._pickle(process_obj)
         ours, theirs = [], []
@@ -26,6 +26,8 @@ class Popen(_core.Popen, _std.popen_spawn_posix.Popen):
             self._open_pipe(theirs, ours)
             (sentinel, to_child), (held_by_child, from_parent) = ours, theirs
             command = spawn.get_command_line(tracker_fd=tracker_fd, pipe_handle=from_parent)
+            if _started.is_known(spawn):
+                command = _install.spawn_command(command)
             self._fds += [from_parent, held_by_child]
             self.pid = util.spawnv_passfds(spawn.get_executable(), command, self._fds)
             self.sentinel = sentinel

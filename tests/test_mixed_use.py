@@ -9,6 +9,7 @@ import multiprocessing.queues
 import multiprocessing.util
 import os
 import pickle
+import socket
 import sys
 import textwrap
 from concurrent.futures import ProcessPoolExecutor
@@ -566,3 +567,59 @@ def test_shared_memory_is_shared():
     again.close()
     block.close()
     block.unlink()
+
+
+#
+# The fork server is one
+#
+
+SERVER = """
+import os, sys
+import fastmp, multiprocessing
+import fastmp.forkserver, multiprocessing.forkserver
+
+def tell():
+    print(sorted({"fastmp._served", "wave"} & set(sys.modules)), os.getppid(), flush=True)
+
+if __name__ == "__main__":
+    assert fastmp.forkserver is multiprocessing.forkserver
+    multiprocessing.set_forkserver_preload(["wave", "no_such_module"])
+    first, second = {order}
+    first.forkserver.ensure_running()
+    server = multiprocessing.forkserver._forkserver._forkserver_pid
+    for package in second, first:
+        process = package.get_context("forkserver").Process(target=tell)
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+    assert multiprocessing.forkserver._forkserver._forkserver_pid == server
+    print(server)
+"""
+
+
+@pytest.mark.parametrize("order", ["fastmp, multiprocessing", "multiprocessing, fastmp"])
+def test_the_fork_server_is_one_and_has_loaded_fastmp(tmp_path, order):
+    (tmp_path / "program.py").write_text(SERVER.replace("{order}", order))
+    result = run("program.py", cwd=tmp_path)
+    assert result.err == ""
+    *children, server = result.out.splitlines()
+    assert children == [f"['fastmp._served', 'wave'] {server}"] * 2
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="its clients authenticate themselves")
+def test_the_fork_server_outlives_a_client_that_leaves():
+    """One that connects, and ends before it has said what it wants."""
+    from multiprocessing import forkserver
+
+    forkserver.ensure_running()
+    server = forkserver._forkserver._forkserver_pid
+    for data in b"", b"x":
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(forkserver._forkserver._forkserver_address)
+            client.send(data)
+    process = fastmp.get_context("forkserver").Process()
+    process.start()
+    process.join(TIMEOUT)
+    assert process.exitcode == 0
+    assert forkserver._forkserver._forkserver_pid == server
+    process.close()
