@@ -3,6 +3,8 @@
 
 #include <wchar.h>
 
+#include "bridge/args.h"
+
 /* box_x and, with the reading of the item inlined, fill_x. */
 #define READ(name, ctype, from)                                                                    \
     static inline PyObject *box_at_##name(const void *at)                                          \
@@ -36,7 +38,9 @@
         if (!PyLong_Check(value)) {                                                                \
             return false;                                                                          \
         }                                                                                          \
-        ctype item = (ctype)PyLong_AsUnsignedLongLongMask(value);                                  \
+        Py_ssize_t small;                                                                          \
+        ctype item = fmp_small_int(value, &small) ? (ctype)small                                   \
+                                                  : (ctype)PyLong_AsUnsignedLongLongMask(value);   \
         memcpy(raw, &item, sizeof(item));                                                          \
         return true;                                                                               \
     }
