@@ -83,7 +83,7 @@ fmp_lock_brief_give(struct fmp_lock_object *l, uint64_t tag)
     struct fmp_userlock_shm *shm = l->shm;
     /* Not a plain exchange: if somebody released a Lock that was not theirs, the word may by now
      * say that another process holds it. */
-    if (atomic_compare_exchange_strong(&shm->word, &tag, 0) && atomic_load(&shm->sleepers) != 0) {
+    if (atomic_compare_exchange_strong(&shm->word, &tag, 0)) {
         fmp_wake(fmp_low_half(&shm->word), &shm->sleepers, 1);
     }
 }

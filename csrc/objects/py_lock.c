@@ -166,8 +166,11 @@ lock_acquire(LockObject *self, PyObject *const *args, Py_ssize_t n_args, PyObjec
 }
 
 static PyObject *
-lock_enter(LockObject *self, PyObject *Py_UNUSED(ignored))
+lock_enter(LockObject *self, PyObject *const *Py_UNUSED(args), Py_ssize_t n_args)
 {
+    if (fmp_no_args("__enter__", n_args) < 0) {
+        return NULL;
+    }
     return as_bool(acquire(self, FMP_NEVER, true));
 }
 
@@ -412,7 +415,7 @@ static PyMethodDef lock_methods[] = {
      "Acquire the lock; False when it was not free within `timeout` seconds."},
     {"release", (PyCFunction)(void (*)(void))lock_release, METH_FASTCALL,
      "release($self, /)\n--\n\nRelease the lock. ValueError when it is free."},
-    {"__enter__", (PyCFunction)lock_enter, METH_NOARGS,
+    {"__enter__", (PyCFunction)(void (*)(void))lock_enter, METH_FASTCALL,
      "__enter__($self, /)\n--\n\nAcquire; recovered by others if this process is killed."},
     {"__exit__", (PyCFunction)(void (*)(void))lock_exit, METH_FASTCALL,
      "__exit__($self, /, *args)\n--\n\nRelease."},

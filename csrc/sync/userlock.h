@@ -64,9 +64,7 @@ fmp_userlock_release(struct fmp_userlock_shm *l)
     if (atomic_exchange(&l->word, 0) == 0) {
         return FMP_OVER_RELEASE; /* and nothing has changed */
     }
-    if (atomic_load(&l->sleepers) != 0) {
-        fmp_wake(fmp_low_half(&l->word), &l->sleepers, 1);
-    }
+    fmp_wake(fmp_low_half(&l->word), &l->sleepers, 1);
     return FMP_OK;
 }
 
