@@ -173,8 +173,8 @@ def _end_children():
 def own(function):
     """A copy of a loop with code of its own, for one side.
 
-    The interpreter adapts code to what it meets, which in a program is one of the packages. Two that
-    take turns on the same code spoil that for each other.
+    The interpreter adapts code to what it meets, which in a program is one of the packages.
+    Two that take turns on the same code spoil that for each other.
     """
     return types.FunctionType(function.__code__.replace(), function.__globals__)
 

@@ -32,7 +32,8 @@ value_getattro(PyObject *object, PyObject *name)
     if (name == self->value_name) {
         return value_get(self, NULL);
     }
-    if (name == self->get_lock_name) {
+    if (name == self->get_lock_name
+        && !atomic_load_explicit(&self->other_get_lock, memory_order_relaxed)) {
         return Py_NewRef(self->get_lock);
     }
     return PyObject_GenericGetAttr(object, name);
@@ -46,7 +47,7 @@ value_setattro(PyObject *object, PyObject *name, PyObject *value)
         return value_set(self, value, NULL);
     }
     if (name == self->get_lock_name) {
-        Py_CLEAR(self->get_lock_name); /* the object's own from now on */
+        atomic_store_explicit(&self->other_get_lock, true, memory_order_relaxed);
     }
     return PyObject_GenericSetAttr(object, name, value);
 }

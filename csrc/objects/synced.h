@@ -9,6 +9,7 @@
 
 #include <Python.h>
 
+#include "base/atomics.h"
 #include "module.h"
 #include "objects/guard.h"
 #include "objects/items.h"
@@ -22,8 +23,9 @@ struct fmp_synced {
     struct fmp_lock_object *native; /* the one inside it */
     struct fmp_items items;         /* the memory of obj; one item for a Value */
     PyObject *value_name;           /* "value", interned */
-    PyObject *get_lock_name;        /* "get_lock", interned; NULL: look it up */
+    PyObject *get_lock_name;        /* "get_lock", interned */
     PyObject *get_lock;             /* a function that gives the lock, bound to that: no circle */
+    _Atomic bool other_get_lock;    /* a user has set the attribute: look it up */
 };
 
 /* tp_new; the arguments are (obj, lock, the lock's native object, typecode). */
