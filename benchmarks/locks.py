@@ -1,6 +1,6 @@
 """Locks and the like, without contention but for one row."""
 
-from .measure import expect, row, timed
+from .measure import expect, own, row, timed
 
 
 def _acquire_and_release(lock, n):
@@ -26,10 +26,10 @@ def _uncontended(kind, loop):
     """Rows of locks that must be free, hence can be taken at once, when the loop is over."""
 
     def opened(side):
-        lock = getattr(side.context(), kind)()
+        lock, own_loop = getattr(side.context(), kind)(), own(loop)
 
         def sample(n):
-            seconds, _ = timed(loop, lock, n)
+            seconds, _ = timed(own_loop, lock, n)
             expect(lock.acquire(False), True)
             lock.release()
             return seconds
@@ -47,10 +47,10 @@ row("lock", "Semaphore: acquire, release")(_uncontended("Semaphore", _acquire_an
 
 @row("lock", "Event: set, clear")
 def event_set_clear(side):
-    event = side.context().Event()
+    event, loop = side.context().Event(), own(_set_and_clear)
 
     def sample(n):
-        seconds, _ = timed(_set_and_clear, event, n)
+        seconds, _ = timed(loop, event, n)
         expect(event.is_set(), False)
         return seconds
 

@@ -10,6 +10,7 @@ import multiprocessing
 import signal
 import statistics
 import time
+import types
 from dataclasses import dataclass, field
 
 import fastmp
@@ -167,6 +168,15 @@ def _end_children():
     for child in multiprocessing.active_children():
         child.kill()
         child.join()
+
+
+def own(function):
+    """A copy of a loop with code of its own, for one side.
+
+    The interpreter adapts code to what it meets, which in a program is one of the packages.
+    Two that take turns on the same code spoil that for each other.
+    """
+    return types.FunctionType(function.__code__.replace(), function.__globals__)
 
 
 def timed(function, *args):

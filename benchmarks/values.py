@@ -1,6 +1,6 @@
 """Value and Array."""
 
-from .measure import expect, row, timed
+from .measure import expect, own, row, timed
 
 LENGTH = 1000
 
@@ -18,11 +18,11 @@ def _add_under_its_lock(number, n):
 
 def _counting(make, loop):
     def opened(side):
-        number = make(side.context())
+        number, own_loop = make(side.context()), own(loop)
 
         def sample(n):
             number.value = 0
-            seconds, _ = timed(loop, number, n)
+            seconds, _ = timed(own_loop, number, n)
             expect(number.value, n)
             return seconds
 
@@ -58,10 +58,10 @@ def _copy(array, n):
 
 @row("array", "Array('i'): arr[i] = x")
 def array_store(side):
-    array = side.context().Array("i", LENGTH)
+    array, loop = side.context().Array("i", LENGTH), own(_store)
 
     def sample(n):
-        seconds, _ = timed(_store, array, n)
+        seconds, _ = timed(loop, array, n)
         last = n - 1
         expect(array[last % LENGTH], last)
         expect(array[0], last // LENGTH * LENGTH)
@@ -72,10 +72,10 @@ def array_store(side):
 
 @row("array", "Array('i'): arr[i]")
 def array_load(side):
-    array = side.context().Array("i", range(LENGTH))
+    array, loop = side.context().Array("i", range(LENGTH)), own(_load)
 
     def sample(n):
-        seconds, number = timed(_load, array, n)
+        seconds, number = timed(loop, array, n)
         expect(number, (n - 1) % LENGTH)
         return seconds
 
@@ -84,10 +84,10 @@ def array_load(side):
 
 @row("array", f"Array('i'): arr[:] of {LENGTH}")
 def array_copy(side):
-    array = side.context().Array("i", range(LENGTH))
+    array, loop = side.context().Array("i", range(LENGTH)), own(_copy)
 
     def sample(n):
-        seconds, copy = timed(_copy, array, n)
+        seconds, copy = timed(loop, array, n)
         expect(copy, list(range(LENGTH)))
         return seconds
 

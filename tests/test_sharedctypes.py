@@ -69,7 +69,8 @@ class Shorts(ctypes.c_short * 3):
 
 
 OBJECTS = [
-    0, 1, -1, 7, 127, 128, -129, 255, 256, 2**15, 2**31, -(2**31) - 1, 2**32, 2**53 + 1, 2**63,
+    0, 1, -1, 7, 127, 128, -129, 255, 256, 2**15, 2**30 - 1, 1 - 2**30, 2**30, -(2**30),
+    2**31, -(2**31) - 1, 2**32, 2**53 + 1, 2**63,
     -(2**63) - 1, 2**64 + 3, 2**2000, True, False, Int(9), 1.5, -0.0, 1e39, 1e300, float("inf"),
     float("nan"), decimal.Decimal("1.5"), 1j, "", "x", "é", "😀", "\ud800", "xy", b"", b"x", b"xy",
     bytearray(b"z"), memoryview(b"m"), None, Index(), Float(), Refuses(), [], (1,), {}, object,
@@ -495,6 +496,37 @@ def test_locking_by_hand():
                 assert entered is True
                 with obj.get_lock():
                     pass
+
+
+@pytest.mark.parametrize("make", [lambda mp: mp.Value("i"), lambda mp: mp.Array("i", 3)])
+def test_get_lock(make):
+    for mp in (fastmp, multiprocessing):
+        obj, other = make(mp), make(mp)
+        assert obj.get_lock() is obj.get_lock() is obj._lock
+        assert obj.get_lock() is not other.get_lock()
+        assert getattr(obj, "".join(["get_", "lock"]))() is obj.get_lock()
+        assert obj.get_lock.__name__ == "get_lock"
+        for wrong in (lambda obj=obj: obj.get_lock(1), lambda obj=obj: obj.get_lock(x=1)):
+            with pytest.raises(TypeError, match="get_lock"):
+                wrong()
+        obj.get_lock = other.get_lock
+        assert obj.get_lock() is other.get_lock()
+        del obj.get_lock
+        assert obj.get_lock() is obj._lock
+
+
+def test_values_are_in_no_circle():
+    v = fastmp.Value("i")
+    with v.get_lock():
+        v.value += 1
+    lock, dead = weakref.ref(v.get_lock()), weakref.ref(v)
+    gc.disable()
+    try:
+        del v
+        assert dead() is None
+        assert lock() is None
+    finally:
+        gc.enable()
 
 
 def test_a_lock_that_is_not_recursive_is_held_while_it_is_used():

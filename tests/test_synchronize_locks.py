@@ -179,6 +179,19 @@ def test_used_as_a_context_manager_by_others(kind):
     assert lock._semlock._get_value() == 1
     assert type(lock).__enter__(lock) is True
     assert type(lock).__exit__(lock, None, None, None) is None
+    for wrong in (lambda: lock.__enter__(1), lambda: lock.__enter__(block=True)):
+        with pytest.raises(TypeError, match="__enter__"):
+            wrong()
+    assert lock._semlock._get_value() == 1
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "Condition", "Event"])
+def test_an_instance_has_a_dictionary_of_the_users_alone(kind):
+    # What is in it makes the interpreter look there for every method.
+    lock = getattr(FORK, kind)()
+    assert vars(lock) == {}
+    lock.note = "mine"
+    assert vars(lock) == {"note": "mine"}
 
 
 def test_a_subclass_may_wrap_with():

@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <math.h>
 
+#include "base/hot.h"
 #include "platform/clock.h"
 
 static int
@@ -53,6 +54,13 @@ fmp_args(const char *function, PyObject *const *args, Py_ssize_t n_args, PyObjec
         }
     }
     return 0;
+}
+
+FMP_RARE int
+fmp_too_many_args(const char *function, Py_ssize_t n_args)
+{
+    PyErr_Format(PyExc_TypeError, "%s() takes no arguments (%zd given)", function, n_args);
+    return -1;
 }
 
 int

@@ -3,6 +3,7 @@
 #define FMP_BRIDGE_ARGS_H
 
 #include <Python.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Sorts positional and keyword arguments into out[0 .. n_names), in the order of `names`; what was
@@ -11,16 +12,32 @@
 int fmp_args(const char *function, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames,
              const char *const *names, int n_names, int required, int positional, PyObject **out);
 
+/* -1 with TypeError. */
+int fmp_too_many_args(const char *function, Py_ssize_t n_args);
+
 /* For METH_FASTCALL methods without arguments: the interpreter calls those faster than METH_NOARGS
  * ones. 0, or -1 with TypeError. */
 static inline int
 fmp_no_args(const char *function, Py_ssize_t n_args)
 {
-    if (n_args != 0) {
-        PyErr_Format(PyExc_TypeError, "%s() takes no arguments (%zd given)", function, n_args);
-        return -1;
+    return n_args == 0 ? 0 : fmp_too_many_args(function, n_args);
+}
+
+/* The value of an int (or of a subclass's object) when it is so small that no call is needed; false
+ * says only that one is. */
+static inline bool
+fmp_small_int(PyObject *number, Py_ssize_t *value)
+{
+#if PY_VERSION_HEX >= 0x030c0000
+    if (PyUnstable_Long_IsCompact((PyLongObject *)number)) {
+        *value = PyUnstable_Long_CompactValue((PyLongObject *)number);
+        return true;
     }
-    return 0;
+#else
+    (void)number;
+    (void)value;
+#endif
+    return false;
 }
 
 /* An int of C. 0, or -1 with an exception: OverflowError for what does not fit. */

@@ -14,6 +14,7 @@
 #include <stdbool.h>
 
 #include "arena/slab.h"
+#include "base/hot.h"
 #include "bridge/critical.h"
 #include "bridge/wait.h"
 #include "platform/process.h"
@@ -52,27 +53,46 @@ int fmp_lock_leave(struct fmp_lock_object *lock);
 enum fmp_brief { FMP_BRIEF_BUSY, FMP_BRIEF_TAKEN, FMP_BRIEF_NESTED };
 
 /* FMP_BRIEF_BUSY: not held; call fmp_lock_enter(). Else end it with the result. */
+static inline bool
+fmp_lock_brief_take(struct fmp_lock_object *l, uint64_t tag)
+{
+    uint64_t held;
+    return !fmp_userlock_held(l->shm) && fmp_userlock_take(l->shm, tag, &held);
+}
+
+/* Whether it is this thread's already, and may be taken once more. */
+static inline bool
+fmp_lock_brief_nested(struct fmp_lock_object *l)
+{
+    FMP_CRITICAL(l);
+    return l->recursive && fmp_lock_owned_by(l, fmp_thread_self());
+}
+
 static inline enum fmp_brief
 fmp_lock_brief_begin(struct fmp_lock_object *l, uint64_t *tag)
 {
-    uint64_t free = 0;
     *tag = fmp_userlock_tag(true);
-    if (!fmp_userlock_held(l->shm) && atomic_compare_exchange_strong(&l->shm->word, &free, *tag)) {
-        return FMP_BRIEF_TAKEN;
+    return fmp_lock_brief_take(l, *tag) ? FMP_BRIEF_TAKEN
+         : fmp_lock_brief_nested(l)     ? FMP_BRIEF_NESTED
+                                        : FMP_BRIEF_BUSY;
+}
+
+static inline void
+fmp_lock_brief_give(struct fmp_lock_object *l, uint64_t tag)
+{
+    struct fmp_userlock_shm *shm = l->shm;
+    /* Not a plain exchange: if somebody released a Lock that was not theirs, the word may by now
+     * say that another process holds it. */
+    if (atomic_compare_exchange_strong(&shm->word, &tag, 0)) {
+        fmp_wake(fmp_low_half(&shm->word), &shm->sleepers, 1);
     }
-    FMP_CRITICAL(l);
-    return l->recursive && fmp_lock_owned_by(l, fmp_thread_self()) ? FMP_BRIEF_NESTED
-                                                                   : FMP_BRIEF_BUSY;
 }
 
 static inline void
 fmp_lock_brief_end(struct fmp_lock_object *l, enum fmp_brief brief, uint64_t tag)
 {
-    /* Not a plain exchange: if somebody released a Lock that was not theirs, the word may by now
-     * say that another process holds it. */
-    if (brief == FMP_BRIEF_TAKEN && atomic_compare_exchange_strong(&l->shm->word, &tag, 0)
-        && atomic_load(&l->shm->sleepers) != 0) {
-        fmp_wake(fmp_low_half(&l->shm->word), &l->shm->sleepers, 1);
+    if (brief == FMP_BRIEF_TAKEN) {
+        fmp_lock_brief_give(l, tag);
     }
 }
 

@@ -5,6 +5,7 @@
  * inside leaves a first part written, and a lock that the next waiter recovers. What needs a
  * conversion or ends in an error is left to the ctypes object, under the same lock.
  */
+#include "bridge/args.h"
 #include "bridge/critical.h"
 #include "module.h"
 #include "objects/synced.h"
@@ -12,26 +13,25 @@
 #include <structmember.h>
 
 /* Is the key an int that names an item? Sets *i to 0 .. length-1. Never raises. */
-static bool
+static inline bool
 names_item(struct fmp_synced *self, PyObject *key, Py_ssize_t *i)
 {
     if (!PyLong_CheckExact(key)) {
         return false;
     }
-    int overflow;
-    long index = PyLong_AsLongAndOverflow(key, &overflow);
+    int overflow = 0;
+    Py_ssize_t index;
+    if (!fmp_small_int(key, &index)) {
+        index = PyLong_AsLongAndOverflow(key, &overflow);
+    }
     *i = index < 0 ? index + self->items.length : index;
     return overflow == 0 && *i >= 0 && *i < self->items.length;
 }
 
-static PyObject *
+static inline PyObject *
 get_item(struct fmp_synced *self, Py_ssize_t i)
 {
-    uint64_t raw;
-    if (fmp_synced_load(self, fmp_item_at(&self->items, i), &raw) < 0) {
-        return NULL;
-    }
-    return self->items.type->box(raw);
+    return fmp_synced_get_item(self, fmp_item_at(&self->items, i));
 }
 
 /* --- slices ----------------------------------------------------------------------------------- */
@@ -139,7 +139,7 @@ array_ass_subscript(struct fmp_synced *self, PyObject *key, PyObject *value)
     Py_ssize_t i;
     uint64_t raw;
     if (names_item(self, key, &i) && self->items.type->unbox(value, &raw)) {
-        return fmp_synced_store(self, fmp_item_at(&self->items, i), raw);
+        return fmp_synced_set_item(self, fmp_item_at(&self->items, i), raw);
     }
     if (PySlice_Check(key)) {
         return set_slice(self, key, value);

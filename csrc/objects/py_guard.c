@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <structmember.h>
 
+#include "base/hot.h"
 #include "module.h"
 
 /* --- __enter__ and __exit__, as they stand in the type ------------------------------------------ */
@@ -37,22 +38,25 @@ is_guard(PyObject *object, const PyTypeObject *guard)
     return false;
 }
 
+static FMP_RARE PyObject *
+refuse(const MethodObject *self, PyObject *object)
+{
+    return PyErr_Format(PyExc_AttributeError, "the lock of this %s has no %s()",
+                        Py_TYPE(object)->tp_name, self->name);
+}
+
 static PyObject *
 method_get(MethodObject *self, PyObject *object, PyObject *Py_UNUSED(type))
 {
+    if (object != NULL && is_guard(object, self->owner)) {
+        PyObject *bound = *(PyObject **)((char *)object + self->offset);
+        return bound != NULL ? Py_NewRef(bound) : refuse(self, object);
+    }
     if (object == NULL || object == Py_None) {
         return Py_NewRef((PyObject *)self);
     }
-    if (!is_guard(object, self->owner)) {
-        return PyErr_Format(PyExc_TypeError, "%s() needs a %s, not a %s", self->name,
-                            self->owner->tp_name, Py_TYPE(object)->tp_name);
-    }
-    PyObject *bound = *(PyObject **)((char *)object + self->offset);
-    if (bound == NULL) {
-        return PyErr_Format(PyExc_AttributeError, "the lock of this %s has no %s()",
-                            Py_TYPE(object)->tp_name, self->name);
-    }
-    return Py_NewRef(bound);
+    return PyErr_Format(PyExc_TypeError, "%s() needs a %s, not a %s", self->name,
+                        self->owner->tp_name, Py_TYPE(object)->tp_name);
 }
 
 /* type(lock).__enter__(lock), as contextlib.ExitStack does it */
@@ -168,6 +172,28 @@ take_attribute(PyObject *lock, const char *name, bool required, PyObject **to)
     return 0;
 }
 
+/* Calls a METH_FASTCALL function, whose own business the number of arguments is. Before 3.14 `with`
+ * calls __enter__ by the general way, where a builtin's call costs as much as taking a lock. */
+static PyObject *
+call_plainly(PyObject *function, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+{
+    if (kwnames != NULL && PyTuple_GET_SIZE(kwnames) != 0) {
+        return PyErr_Format(PyExc_TypeError, "%s() takes no keyword arguments",
+                            ((PyCFunctionObject *)function)->m_ml->ml_name);
+    }
+    _PyCFunctionFast call = (_PyCFunctionFast)(void (*)(void))PyCFunction_GET_FUNCTION(function);
+    return call(PyCFunction_GET_SELF(function), args, PyVectorcall_NARGS(nargsf));
+}
+
+static void
+let_call_plainly(PyObject *function)
+{
+    if (function != NULL && PyCFunction_CheckExact(function)
+        && PyCFunction_GET_FLAGS(function) == METH_FASTCALL) {
+        ((PyCFunctionObject *)function)->vectorcall = call_plainly;
+    }
+}
+
 int
 fmp_guard_bind(struct fmp_guard *self, PyObject *lock)
 {
@@ -177,6 +203,7 @@ fmp_guard_bind(struct fmp_guard *self, PyObject *lock)
         || take_attribute(lock, "__exit__", false, &self->leave) < 0) {
         return -1;
     }
+    let_call_plainly(self->enter);
     return 0;
 }
 

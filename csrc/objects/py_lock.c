@@ -65,11 +65,12 @@ recover_without_waiting(struct acquiring *a)
     return rc == FMP_AGAIN ? FMP_TIMEOUT : rc;
 }
 
+/* For a lock that was found `held`. */
 static int
-acquire_slowly(struct acquiring *a, int64_t deadline, const struct fmp_wait *first)
+acquire_slowly(struct acquiring *a, int64_t deadline, uint64_t held)
 {
     if (deadline == 0) {
-        return first->seen & FMP_USERLOCK_SCOPED ? recover_without_waiting(a) : FMP_TIMEOUT;
+        return held & FMP_USERLOCK_SCOPED ? recover_without_waiting(a) : FMP_TIMEOUT;
     }
     struct fmp_waiter waiter = {.try_once = try_acquire,
                                 .arg = a,
@@ -89,28 +90,18 @@ warn_of_the_dead(LockObject *self, uint32_t pid)
                             pid);
 }
 
-/* 1: held, 0: not within the deadline, -1: exception. */
-static inline int
-acquire(LockObject *self, int64_t deadline, bool scoped)
+/* acquire() when another holds it. */
+static FMP_APART int
+acquire_busy(LockObject *self, uint64_t tag, int64_t deadline, uint64_t held)
 {
-    FMP_CRITICAL(self);
-    unsigned long thread = fmp_thread_self();
-    if (self->recursive && fmp_lock_owned_by(self, thread)) {
-        self->count++;
-        return 1;
-    }
-    struct acquiring a = {.lock = self, .tag = fmp_userlock_tag(scoped || self->robust)};
-    struct fmp_wait w;
-    int rc = fmp_userlock_try(self->shm, a.tag, &w);
-    if (rc != FMP_OK) {
-        rc = acquire_slowly(&a, deadline, &w);
-    }
+    struct acquiring a = {.lock = self, .tag = tag};
+    int rc = acquire_slowly(&a, deadline, held);
     switch (rc) {
     case FMP_OK:
-        now_held(self, thread, 1);
+        now_held(self, fmp_thread_self(), 1);
         return 1;
     case FMP_OWNER_DIED:
-        now_held(self, thread, 1);
+        now_held(self, fmp_thread_self(), 1);
         if (warn_of_the_dead(self, a.dead) < 0) {
             self->count = 0;
             (void)fmp_userlock_release(self->shm);
@@ -125,42 +116,79 @@ acquire(LockObject *self, int64_t deadline, bool scoped)
     }
 }
 
+/* 1: held, 0: not within the deadline, -1: exception. */
+static inline int
+acquire(LockObject *self, int64_t deadline, bool scoped)
+{
+    FMP_CRITICAL(self);
+    unsigned long thread = fmp_thread_self();
+    if (self->recursive && fmp_lock_owned_by(self, thread)) {
+        self->count++;
+        return 1;
+    }
+    uint64_t held, tag = fmp_userlock_tag(scoped || self->robust);
+    if (!fmp_userlock_take(self->shm, tag, &held)) {
+        return acquire_busy(self, tag, deadline, held);
+    }
+    now_held(self, thread, 1);
+    return 1;
+}
+
 static inline PyObject *
 as_bool(int held)
 {
-    return held < 0 ? NULL : Py_NewRef(held ? Py_True : Py_False);
+    if (held > 0) {
+        Py_RETURN_TRUE;
+    }
+    return held < 0 ? NULL : Py_NewRef(Py_False);
 }
 
-static PyObject *
-lock_acquire(LockObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
+static FMP_APART PyObject *
+acquire_with(LockObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
 {
     static const char *const names[] = {"block", "timeout"};
-    int64_t deadline = FMP_NEVER;
-    if (n_args > 0 || kwnames != NULL) {
-        PyObject *given[2] = {NULL, NULL};
-        if (fmp_args("acquire", args, n_args, kwnames, names, 2, 0, 2, given) < 0
-            || fmp_deadline(given[0], given[1], &deadline) < 0) {
-            return NULL;
-        }
+    PyObject *given[2] = {NULL, NULL};
+    int64_t deadline;
+    if (fmp_args("acquire", args, n_args, kwnames, names, 2, 0, 2, given) < 0
+        || fmp_deadline(given[0], given[1], &deadline) < 0) {
+        return NULL;
     }
     return as_bool(acquire(self, deadline, false));
 }
 
 static PyObject *
-lock_enter(LockObject *self, PyObject *Py_UNUSED(ignored))
+lock_acquire(LockObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
 {
+    if (n_args > 0 || kwnames != NULL) {
+        return acquire_with(self, args, n_args, kwnames);
+    }
+    return as_bool(acquire(self, FMP_NEVER, false));
+}
+
+static PyObject *
+lock_enter(LockObject *self, PyObject *const *Py_UNUSED(args), Py_ssize_t n_args)
+{
+    if (fmp_no_args("__enter__", n_args) < 0) {
+        return NULL;
+    }
     return as_bool(acquire(self, FMP_NEVER, true));
 }
 
 /* --- release -------------------------------------------------------------------------------- */
 
-static int
+static FMP_RARE int
+refuse(PyObject *exception, const char *message)
+{
+    PyErr_SetString(exception, message);
+    return -1;
+}
+
+static inline int
 release_wholly(LockObject *self)
 {
     self->count = 0; /* first: once the word is free, another thread may write it */
     if (fmp_userlock_release(self->shm) != FMP_OK) {
-        PyErr_SetString(PyExc_ValueError, "semaphore or lock released too many times");
-        return -1;
+        return refuse(PyExc_ValueError, "semaphore or lock released too many times");
     }
     return 0;
 }
@@ -172,9 +200,8 @@ release(LockObject *self)
     FMP_CRITICAL(self);
     if (self->recursive) {
         if (!fmp_lock_owned_by(self, fmp_thread_self())) {
-            PyErr_SetString(PyExc_AssertionError,
-                            "attempt to release recursive lock not owned by thread");
-            return -1;
+            return refuse(PyExc_AssertionError,
+                          "attempt to release recursive lock not owned by thread");
         }
         if (self->count > 1) {
             self->count--;
@@ -185,15 +212,18 @@ release(LockObject *self)
 }
 
 static PyObject *
-lock_release(LockObject *self, PyObject *const *Py_UNUSED(args), Py_ssize_t n_args)
+lock_exit(LockObject *self, PyObject *const *Py_UNUSED(args), Py_ssize_t Py_UNUSED(n_args))
 {
-    return fmp_no_args("release", n_args) == 0 && release(self) == 0 ? Py_NewRef(Py_None) : NULL;
+    if (release(self) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
 }
 
 static PyObject *
-lock_exit(LockObject *self, PyObject *const *Py_UNUSED(args), Py_ssize_t Py_UNUSED(n_args))
+lock_release(LockObject *self, PyObject *const *args, Py_ssize_t n_args)
 {
-    return release(self) == 0 ? Py_NewRef(Py_None) : NULL;
+    return fmp_no_args("release", n_args) < 0 ? NULL : lock_exit(self, args, n_args);
 }
 
 int
@@ -236,10 +266,10 @@ fmp_lock_take_up(PyObject *lock, const struct fmp_lock_hold *hold, struct fmp_de
     FMP_CRITICAL(lock);
     LockObject *self = (LockObject *)lock;
     struct acquiring a = {.lock = self, .tag = fmp_userlock_tag(hold->scoped)};
-    struct fmp_wait w;
-    int rc = fmp_userlock_try(self->shm, a.tag, &w);
+    uint64_t held;
+    int rc = fmp_userlock_take(self->shm, a.tag, &held) ? FMP_OK : FMP_AGAIN;
     while (rc != FMP_OK && rc != FMP_OWNER_DIED) {
-        rc = acquire_slowly(&a, FMP_NEVER, &w);
+        rc = acquire_slowly(&a, FMP_NEVER, held);
         if (rc != FMP_OK && rc != FMP_OWNER_DIED) {
             fmp_raise(rc, "acquire a lock");
             if (!fmp_defer(d)) {
@@ -385,7 +415,7 @@ static PyMethodDef lock_methods[] = {
      "Acquire the lock; False when it was not free within `timeout` seconds."},
     {"release", (PyCFunction)(void (*)(void))lock_release, METH_FASTCALL,
      "release($self, /)\n--\n\nRelease the lock. ValueError when it is free."},
-    {"__enter__", (PyCFunction)lock_enter, METH_NOARGS,
+    {"__enter__", (PyCFunction)(void (*)(void))lock_enter, METH_FASTCALL,
      "__enter__($self, /)\n--\n\nAcquire; recovered by others if this process is killed."},
     {"__exit__", (PyCFunction)(void (*)(void))lock_exit, METH_FASTCALL,
      "__exit__($self, /, *args)\n--\n\nRelease."},

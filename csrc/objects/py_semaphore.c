@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdbool.h>
 
+#include "base/hot.h"
 #include "base/status.h"
 #include "bridge/args.h"
 #include "bridge/critical.h"
@@ -97,7 +98,15 @@ acquire_slowly(struct acquiring *a, int64_t deadline)
     return fmp_wait_for(&waiter);
 }
 
-static int
+static FMP_RARE int
+refuse_release(SemaphoreObject *self)
+{
+    self->count++;
+    PyErr_SetString(PyExc_ValueError, "semaphore or lock released too many times");
+    return -1;
+}
+
+static inline int
 release(SemaphoreObject *self, bool scoped)
 {
     refresh(self);
@@ -105,12 +114,7 @@ release(SemaphoreObject *self, bool scoped)
     int rc = scoped && self->claimed && self->place >= 0
                ? fmp_semaphore_release_scoped(self->shm, self->place)
                : fmp_semaphore_release(self->shm);
-    if (rc != FMP_OK) {
-        self->count++;
-        PyErr_SetString(PyExc_ValueError, "semaphore or lock released too many times");
-        return -1;
-    }
-    return 0;
+    return rc == FMP_OK ? 0 : refuse_release(self);
 }
 
 /* A unit is held; some that a dead process held have been given back. */
@@ -132,7 +136,15 @@ warn_of_the_dead(SemaphoreObject *self, const struct acquiring *a)
     return NULL;
 }
 
-static inline PyObject *
+static inline void
+now_taken(SemaphoreObject *self)
+{
+    refresh(self);
+    self->owner = fmp_thread_self();
+    self->count++;
+}
+
+static PyObject *
 acquire(struct acquiring *a, int64_t deadline)
 {
     SemaphoreObject *self = a->semaphore;
@@ -147,13 +159,32 @@ acquire(struct acquiring *a, int64_t deadline)
     if (rc != FMP_OK) {
         return fmp_raise(rc, "acquire a semaphore");
     }
-    refresh(self);
-    self->owner = fmp_thread_self();
-    self->count++;
+    now_taken(self);
     if (a->dead != 0) {
         return warn_of_the_dead(self, a);
     }
     Py_RETURN_TRUE;
+}
+
+static FMP_APART PyObject *
+acquire_busy(SemaphoreObject *self, int place)
+{
+    struct acquiring a = {.semaphore = self, .place = place};
+    return acquire(&a, FMP_NEVER);
+}
+
+static FMP_APART PyObject *
+acquire_with(SemaphoreObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
+{
+    static const char *const names[] = {"block", "timeout"};
+    PyObject *given[2] = {NULL, NULL};
+    int64_t deadline;
+    if (fmp_args("acquire", args, n_args, kwnames, names, 2, 0, 2, given) < 0
+        || fmp_deadline(given[0], given[1], &deadline) < 0) {
+        return NULL;
+    }
+    struct acquiring a = {.semaphore = self, .place = -1};
+    return acquire(&a, deadline);
 }
 
 static PyObject *
@@ -161,46 +192,62 @@ semaphore_acquire(SemaphoreObject *self, PyObject *const *args, Py_ssize_t n_arg
                   PyObject *kwnames)
 {
     FMP_CRITICAL(self);
-    static const char *const names[] = {"block", "timeout"};
-    int64_t deadline = FMP_NEVER;
     if (n_args > 0 || kwnames != NULL) {
-        PyObject *given[2] = {NULL, NULL};
-        if (fmp_args("acquire", args, n_args, kwnames, names, 2, 0, 2, given) < 0
-            || fmp_deadline(given[0], given[1], &deadline) < 0) {
-            return NULL;
-        }
+        return acquire_with(self, args, n_args, kwnames);
     }
-    struct acquiring a = {.semaphore = self, .place = -1};
-    return acquire(&a, deadline);
+    if (!fmp_semaphore_take(self->shm)) {
+        return acquire_busy(self, -1);
+    }
+    now_taken(self);
+    Py_RETURN_TRUE;
+}
+
+/* The first time in this process. */
+static FMP_APART PyObject *
+enter_with_claim(SemaphoreObject *self)
+{
+    struct acquiring a = {.semaphore = self};
+    a.place = self->place = fmp_semaphore_claim(self->shm, &a.dead);
+    self->claimed = true;
+    return acquire(&a, FMP_NEVER);
 }
 
 static PyObject *
-semaphore_enter(SemaphoreObject *self, PyObject *Py_UNUSED(ignored))
+semaphore_enter(SemaphoreObject *self, PyObject *const *Py_UNUSED(args), Py_ssize_t n_args)
 {
     FMP_CRITICAL(self);
-    struct acquiring a = {.semaphore = self};
+    if (fmp_no_args("__enter__", n_args) < 0) {
+        return NULL;
+    }
     refresh(self);
     if (!self->claimed) {
-        self->place = fmp_semaphore_claim(self->shm, &a.dead);
-        self->claimed = true;
+        return enter_with_claim(self);
     }
-    a.place = self->place;
-    return acquire(&a, FMP_NEVER);
+    if (self->place < 0 || !fmp_semaphore_take_scoped(self->shm, self->place)) {
+        return acquire_busy(self, self->place);
+    }
+    now_taken(self);
+    Py_RETURN_TRUE;
 }
 
 static PyObject *
 semaphore_release(SemaphoreObject *self, PyObject *const *Py_UNUSED(args), Py_ssize_t n_args)
 {
     FMP_CRITICAL(self);
-    return fmp_no_args("release", n_args) == 0 && release(self, false) == 0 ? Py_NewRef(Py_None)
-                                                                            : NULL;
+    if (fmp_no_args("release", n_args) < 0 || release(self, false) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
 }
 
 static PyObject *
 semaphore_exit(SemaphoreObject *self, PyObject *const *Py_UNUSED(args), Py_ssize_t Py_UNUSED(n))
 {
     FMP_CRITICAL(self);
-    return release(self, true) == 0 ? Py_NewRef(Py_None) : NULL;
+    if (release(self, true) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
 }
 
 /* --- looking at it --------------------------------------------------------------------------- */
@@ -357,7 +404,7 @@ static PyMethodDef semaphore_methods[] = {
      "Take one unit; False when there was none within `timeout` seconds."},
     {"release", (PyCFunction)(void (*)(void))semaphore_release, METH_FASTCALL,
      "release($self, /)\n--\n\nGive one unit. ValueError beyond the maximum."},
-    {"__enter__", (PyCFunction)semaphore_enter, METH_NOARGS, "Take one unit."},
+    {"__enter__", (PyCFunction)(void (*)(void))semaphore_enter, METH_FASTCALL, "Take one unit."},
     {"__exit__", (PyCFunction)(void (*)(void))semaphore_exit, METH_FASTCALL, "Give it back."},
     {"get_value", (PyCFunction)semaphore_get_value, METH_NOARGS,
      "get_value($self, /)\n--\n\nUnits left."},

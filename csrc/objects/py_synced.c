@@ -8,7 +8,10 @@
 
 #include <structmember.h>
 
+#include "bridge/args.h"
 #include "objects/lock.h"
+
+#define GET_LOCK_DOC "get_lock($self, /)\n--\n\nThe lock."
 
 /* --- Buffered --------------------------------------------------------------------------------- */
 
@@ -96,6 +99,39 @@ fmp_synced_set(struct fmp_synced *self, const char *name, PyObject *value)
     return fmp_synced_leave(self) < 0 ? -1 : rc;
 }
 
+PyObject *
+fmp_synced_get_item_busy(struct fmp_synced *self, const void *at)
+{
+    uint64_t raw;
+    if (fmp_lock_brief_nested(self->native)) {
+        raw = fmp_item_load(at, self->items.type->size);
+    }
+    else {
+        if (fmp_lock_enter(self->native) < 0) {
+            return NULL;
+        }
+        raw = fmp_item_load(at, self->items.type->size);
+        if (fmp_lock_leave(self->native) < 0) {
+            return NULL;
+        }
+    }
+    return self->items.type->box(raw);
+}
+
+int
+fmp_synced_set_item_busy(struct fmp_synced *self, void *at, uint64_t raw)
+{
+    if (fmp_lock_brief_nested(self->native)) {
+        fmp_item_store(at, raw, self->items.type->size);
+        return 0;
+    }
+    if (fmp_lock_enter(self->native) < 0) {
+        return -1;
+    }
+    fmp_item_store(at, raw, self->items.type->size);
+    return fmp_lock_leave(self->native);
+}
+
 /* --- making and ending ------------------------------------------------------------------------ */
 
 /* Where the items of `obj` lie. The pointer stays good without the view: see synced.h. */
@@ -122,6 +158,16 @@ find_memory(struct fmp_synced *self, int code)
     return 0;
 }
 
+static PyObject *
+give_lock(PyObject *lock, PyObject *const *Py_UNUSED(args), Py_ssize_t n_args)
+{
+    return fmp_no_args("get_lock", n_args) == 0 ? Py_NewRef(lock) : NULL;
+}
+
+/* Of the lock, not of the object as the method below. The interpreter makes no object to call it. */
+static PyMethodDef get_lock_function = {"get_lock", (PyCFunction)(void (*)(void))give_lock,
+                                        METH_FASTCALL, GET_LOCK_DOC};
+
 PyObject *
 fmp_synced_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
 {
@@ -143,7 +189,10 @@ fmp_synced_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
     self->native = (struct fmp_lock_object *)Py_NewRef(native);
     self->state = fmp_state_of_type(type);
     self->value_name = PyUnicode_InternFromString("value");
-    if (self->state == NULL || self->value_name == NULL || fmp_guard_bind(&self->guard, lock) < 0
+    self->get_lock_name = PyUnicode_InternFromString("get_lock");
+    self->get_lock = PyCFunction_New(&get_lock_function, lock);
+    if (self->state == NULL || self->value_name == NULL || self->get_lock_name == NULL
+        || self->get_lock == NULL || fmp_guard_bind(&self->guard, lock) < 0
         || find_memory(self, code) < 0) {
         Py_DECREF(self);
         return NULL;
@@ -163,6 +212,7 @@ synced_traverse(struct fmp_synced *self, visitproc visit, void *arg)
 {
     Py_VISIT(self->obj);
     Py_VISIT(self->lock);
+    Py_VISIT(self->get_lock);
     return fmp_guard_traverse(&self->guard, visit, arg);
 }
 
@@ -183,6 +233,8 @@ synced_dealloc(struct fmp_synced *self)
     Py_CLEAR(self->lock);
     Py_CLEAR(self->native);
     Py_CLEAR(self->value_name);
+    Py_CLEAR(self->get_lock_name);
+    Py_CLEAR(self->get_lock);
     type->tp_free((PyObject *)self);
     Py_DECREF(type);
 }
@@ -202,7 +254,7 @@ synced_get_lock(struct fmp_synced *self, PyObject *Py_UNUSED(ignored))
 static PyMethodDef synced_methods[] = {
     {"get_obj", (PyCFunction)synced_get_obj, METH_NOARGS,
      "get_obj($self, /)\n--\n\nThe ctypes object on the same memory, without the lock."},
-    {"get_lock", (PyCFunction)synced_get_lock, METH_NOARGS, "get_lock($self, /)\n--\n\nThe lock."},
+    {"get_lock", (PyCFunction)synced_get_lock, METH_NOARGS, GET_LOCK_DOC},
     {NULL, NULL, 0, NULL},
 };
 

@@ -9,11 +9,7 @@
 static PyObject *
 value_get(struct fmp_synced *self, void *Py_UNUSED(closure))
 {
-    uint64_t raw;
-    if (fmp_synced_load(self, self->items.data, &raw) < 0) {
-        return NULL;
-    }
-    return self->items.type->box(raw);
+    return fmp_synced_get_item(self, self->items.data);
 }
 
 static int
@@ -23,27 +19,37 @@ value_set(struct fmp_synced *self, PyObject *value, void *Py_UNUSED(closure))
     if (value == NULL || !self->items.type->unbox(value, &raw)) {
         return fmp_synced_set(self, "value", value);
     }
-    return fmp_synced_store(self, self->items.data, raw);
+    return fmp_synced_set_item(self, self->items.data, raw);
 }
 
 /* `value` by its interned name, before the general lookup, which would find the descriptor below and
- * cost more than the lock and the item together. */
+ * cost more than the lock and the item together. get_lock() too: a type with a lookup of its own is
+ * one whose methods the interpreter does not call without binding them first. */
 static PyObject *
-value_getattro(PyObject *self, PyObject *name)
+value_getattro(PyObject *object, PyObject *name)
 {
-    if (name == ((struct fmp_synced *)self)->value_name) {
-        return value_get((struct fmp_synced *)self, NULL);
+    struct fmp_synced *self = (struct fmp_synced *)object;
+    if (name == self->value_name) {
+        return value_get(self, NULL);
     }
-    return PyObject_GenericGetAttr(self, name);
+    if (name == self->get_lock_name
+        && !atomic_load_explicit(&self->other_get_lock, memory_order_relaxed)) {
+        return Py_NewRef(self->get_lock);
+    }
+    return PyObject_GenericGetAttr(object, name);
 }
 
 static int
-value_setattro(PyObject *self, PyObject *name, PyObject *value)
+value_setattro(PyObject *object, PyObject *name, PyObject *value)
 {
-    if (name == ((struct fmp_synced *)self)->value_name) {
-        return value_set((struct fmp_synced *)self, value, NULL);
+    struct fmp_synced *self = (struct fmp_synced *)object;
+    if (name == self->value_name) {
+        return value_set(self, value, NULL);
     }
-    return PyObject_GenericSetAttr(self, name, value);
+    if (name == self->get_lock_name) {
+        atomic_store_explicit(&self->other_get_lock, true, memory_order_relaxed);
+    }
+    return PyObject_GenericSetAttr(object, name, value);
 }
 
 static PyObject *

@@ -9,6 +9,7 @@
 
 #include <Python.h>
 
+#include "base/atomics.h"
 #include "module.h"
 #include "objects/guard.h"
 #include "objects/items.h"
@@ -22,6 +23,9 @@ struct fmp_synced {
     struct fmp_lock_object *native; /* the one inside it */
     struct fmp_items items;         /* the memory of obj; one item for a Value */
     PyObject *value_name;           /* "value", interned */
+    PyObject *get_lock_name;        /* "get_lock", interned */
+    PyObject *get_lock;             /* a function that gives the lock, bound to that: no circle */
+    _Atomic bool other_get_lock;    /* a user has set the attribute: look it up */
 };
 
 /* tp_new; the arguments are (obj, lock, the lock's native object, typecode). */
@@ -38,39 +42,33 @@ int fmp_synced_set(struct fmp_synced *self, const char *name, PyObject *value);
 /* Does it export a buffer that a lock guards? */
 bool fmp_buffered_check(PyObject *object);
 
+/* The same when the lock was not free: this thread has it already, or waits for it. */
+PyObject *fmp_synced_get_item_busy(struct fmp_synced *self, const void *at);
+int fmp_synced_set_item_busy(struct fmp_synced *self, void *at, uint64_t raw);
+
 /* One item under a brief hold. An exception when the lock had to be waited for and that failed. */
-static inline int
-fmp_synced_load(struct fmp_synced *self, const void *at, uint64_t *raw)
+static inline PyObject *
+fmp_synced_get_item(struct fmp_synced *self, const void *at)
 {
-    uint64_t tag;
-    enum fmp_brief brief = fmp_lock_brief_begin(self->native, &tag);
-    if (brief != FMP_BRIEF_BUSY) {
-        *raw = fmp_item_load(at, self->items.type->size);
-        fmp_lock_brief_end(self->native, brief, tag);
-        return 0;
+    uint64_t tag = fmp_userlock_tag(true);
+    if (!fmp_lock_brief_take(self->native, tag)) {
+        return fmp_synced_get_item_busy(self, at);
     }
-    if (fmp_lock_enter(self->native) < 0) {
-        return -1;
-    }
-    *raw = fmp_item_load(at, self->items.type->size);
-    return fmp_lock_leave(self->native);
+    uint64_t raw = fmp_item_load(at, self->items.type->size);
+    fmp_lock_brief_give(self->native, tag);
+    return self->items.type->box(raw);
 }
 
 static inline int
-fmp_synced_store(struct fmp_synced *self, void *at, uint64_t raw)
+fmp_synced_set_item(struct fmp_synced *self, void *at, uint64_t raw)
 {
-    uint64_t tag;
-    enum fmp_brief brief = fmp_lock_brief_begin(self->native, &tag);
-    if (brief != FMP_BRIEF_BUSY) {
-        fmp_item_store(at, raw, self->items.type->size);
-        fmp_lock_brief_end(self->native, brief, tag);
-        return 0;
-    }
-    if (fmp_lock_enter(self->native) < 0) {
-        return -1;
+    uint64_t tag = fmp_userlock_tag(true);
+    if (!fmp_lock_brief_take(self->native, tag)) {
+        return fmp_synced_set_item_busy(self, at, raw);
     }
     fmp_item_store(at, raw, self->items.type->size);
-    return fmp_lock_leave(self->native);
+    fmp_lock_brief_give(self->native, tag);
+    return 0;
 }
 
 #endif

@@ -3,6 +3,20 @@
 
 #include <wchar.h>
 
+#include "bridge/args.h"
+
+/* An item as a raw word. The whole word is written: a processor that reads eight bytes where four have
+ * just been written waits until those are in the cache. */
+static inline uint64_t
+as_raw(const void *item, size_t size)
+{
+    uint64_t raw = 0;
+    memcpy(&raw, item, size);
+    return raw;
+}
+
+#define RAW(item) as_raw(&(item), sizeof(item))
+
 /* box_x and, with the reading of the item inlined, fill_x. */
 #define READ(name, ctype, from)                                                                    \
     static inline PyObject *box_at_##name(const void *at)                                          \
@@ -36,8 +50,10 @@
         if (!PyLong_Check(value)) {                                                                \
             return false;                                                                          \
         }                                                                                          \
-        ctype item = (ctype)PyLong_AsUnsignedLongLongMask(value);                                  \
-        memcpy(raw, &item, sizeof(item));                                                          \
+        Py_ssize_t small;                                                                          \
+        ctype item = fmp_small_int(value, &small) ? (ctype)small                                   \
+                                                  : (ctype)PyLong_AsUnsignedLongLongMask(value);   \
+        *raw = RAW(item);                                                                          \
         return true;                                                                               \
     }
 
@@ -78,7 +94,7 @@ unbox_float(PyObject *value, uint64_t *raw)
         return false;
     }
     float item = (float)exact;
-    memcpy(raw, &item, sizeof(item));
+    *raw = RAW(item);
     return true;
 }
 
@@ -91,7 +107,7 @@ unbox_double(PyObject *value, uint64_t *raw)
     if (!as_double(value, &item)) {
         return false;
     }
-    memcpy(raw, &item, sizeof(item));
+    *raw = RAW(item);
     return true;
 }
 
@@ -103,7 +119,8 @@ unbox_bool(PyObject *value, uint64_t *raw)
     if (!PyBool_Check(value)) {
         return false;
     }
-    *(char *)raw = value == Py_True;
+    char item = value == Py_True;
+    *raw = RAW(item);
     return true;
 }
 
@@ -118,7 +135,8 @@ unbox_char(PyObject *value, uint64_t *raw)
     if (!PyBytes_CheckExact(value) || PyBytes_GET_SIZE(value) != 1) {
         return false;
     }
-    *(char *)raw = PyBytes_AS_STRING(value)[0];
+    char item = PyBytes_AS_STRING(value)[0];
+    *raw = RAW(item);
     return true;
 }
 
@@ -134,7 +152,7 @@ unbox_wchar(PyObject *value, uint64_t *raw)
         return false;
     }
     wchar_t item = (wchar_t)PyUnicode_READ_CHAR(value, 0);
-    memcpy(raw, &item, sizeof(item));
+    *raw = RAW(item);
     return true;
 }
 

@@ -34,18 +34,17 @@ static inline uint64_t
 fmp_item_load(const void *at, uint8_t size)
 {
     uint64_t raw = 0;
-    switch (size) {
-    case 1:
-        memcpy(&raw, at, 1);
-        break;
-    case 2:
-        memcpy(&raw, at, 2);
-        break;
-    case 4:
-        memcpy(&raw, at, 4);
-        break;
-    default:
+    if (size == 8) {
         memcpy(&raw, at, 8);
+    }
+    else if (size == 4) {
+        memcpy(&raw, at, 4);
+    }
+    else if (size == 2) {
+        memcpy(&raw, at, 2);
+    }
+    else {
+        memcpy(&raw, at, 1);
     }
     return raw;
 }
@@ -53,18 +52,17 @@ fmp_item_load(const void *at, uint8_t size)
 static inline void
 fmp_item_store(void *at, uint64_t raw, uint8_t size)
 {
-    switch (size) {
-    case 1:
-        memcpy(at, &raw, 1);
-        break;
-    case 2:
-        memcpy(at, &raw, 2);
-        break;
-    case 4:
-        memcpy(at, &raw, 4);
-        break;
-    default:
+    if (size == 8) {
         memcpy(at, &raw, 8);
+    }
+    else if (size == 4) {
+        memcpy(at, &raw, 4);
+    }
+    else if (size == 2) {
+        memcpy(at, &raw, 2);
+    }
+    else {
+        memcpy(at, &raw, 1);
     }
 }
 

@@ -1,4 +1,4 @@
-/* eventcount.c - one bounded sleep and its wake; see eventcount.h for the argument.
+/* eventcount.c - one bounded sleep; see eventcount.h for the argument.
  *
  * Owns nothing. *sleepers is written by sleepers only; a kill during the sleep leaves it one too
  * high.
@@ -6,7 +6,6 @@
 #include "sync/eventcount.h"
 
 #include "base/status.h"
-#include "platform/futex.h"
 
 int
 fmp_wait_sleep(const struct fmp_wait *w, int64_t ns)
@@ -24,12 +23,4 @@ fmp_wait_sleep(const struct fmp_wait *w, int64_t ns)
     int rc = fmp_futex_wait(w->word, w->seen, ns);
     atomic_fetch_sub(w->sleepers, 1);
     return rc;
-}
-
-void
-fmp_wake(fmp_a32 *word, fmp_a32 *sleepers, int count)
-{
-    if (atomic_load(sleepers) != 0) {
-        fmp_futex_wake(word, count);
-    }
 }

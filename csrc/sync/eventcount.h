@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "base/atomics.h"
+#include "platform/futex.h"
 #include "platform/poll.h"
 
 /* The tick. A build with FMP_NO_TICK sleeps for an hour instead, so that tests see lost wake-ups
@@ -92,6 +93,12 @@ fmp_wait_changed(const struct fmp_wait *w)
 }
 
 /* Called after the word was stored: wakes up to `count` of its sleepers. */
-void fmp_wake(fmp_a32 *word, fmp_a32 *sleepers, int count);
+static inline void
+fmp_wake(fmp_a32 *word, fmp_a32 *sleepers, int count)
+{
+    if (atomic_load(sleepers) != 0) {
+        (void)fmp_futex_wake(word, count);
+    }
+}
 
 #endif

@@ -6,8 +6,6 @@
  */
 #include "sync/semaphore.h"
 
-#include <stdbool.h>
-
 enum { TAKEN = 1, GIVEN = 2, LOST = 3 };
 
 #define NUMBERS 0x3ffffffu /* 26 bits */
@@ -16,14 +14,6 @@ static uint64_t
 make_stamp(int place, uint32_t what, uint32_t number)
 {
     return (uint64_t)(number << 6 | what << 4 | (uint32_t)(place + 1)) << 32;
-}
-
-/* The word after a plain change of `word`. */
-static uint64_t
-plain(uint64_t word, uint32_t value)
-{
-    uint32_t count = (uint32_t)(word >> 36) + 1;
-    return (uint64_t)(count << 4) << 32 | value;
 }
 
 static uint32_t
@@ -53,28 +43,34 @@ reflect_in_place(struct fmp_semaphore_shm *s, uint32_t stamp)
     atomic_compare_exchange_strong(&p->state, &state, (uint64_t)number << 32 | held);
 }
 
-/* Sees to it that the change which the word is stamped with is in the count of its place. */
 static inline void
 reflect(struct fmp_semaphore_shm *s, uint64_t word)
 {
-    uint32_t stamp = (uint32_t)(word >> 32);
-    if ((stamp & 15) != 0) {
-        reflect_in_place(s, stamp);
+    if (!fmp_semaphore_is_plain(word)) {
+        reflect_in_place(s, (uint32_t)(word >> 32));
     }
+}
+
+void
+fmp_semaphore_reflect(struct fmp_semaphore_shm *s, uint64_t word)
+{
+    reflect(s, word);
+}
+
+static int
+taken_or_wait(struct fmp_semaphore_shm *s, bool taken, struct fmp_wait *w)
+{
+    if (taken) {
+        return FMP_OK;
+    }
+    fmp_wait_on_word(w, fmp_low_half(&s->word), 0, &s->sleepers);
+    return FMP_AGAIN;
 }
 
 int
 fmp_semaphore_try(struct fmp_semaphore_shm *s, struct fmp_wait *w)
 {
-    uint64_t word = atomic_load(&s->word);
-    do {
-        if ((uint32_t)word == 0) {
-            fmp_wait_on_word(w, fmp_low_half(&s->word), 0, &s->sleepers);
-            return FMP_AGAIN;
-        }
-        reflect(s, word);
-    } while (!atomic_compare_exchange_weak(&s->word, &word, plain(word, (uint32_t)word - 1)));
-    return FMP_OK;
+    return taken_or_wait(s, fmp_semaphore_take(s), w);
 }
 
 static void
@@ -86,13 +82,14 @@ wake(struct fmp_semaphore_shm *s, int count)
 int
 fmp_semaphore_release(struct fmp_semaphore_shm *s)
 {
-    uint64_t word = atomic_load(&s->word);
+    uint64_t word = atomic_load(&s->word), given;
     do {
         if ((uint32_t)word >= s->maximum) {
             return FMP_OVER_RELEASE;
         }
         reflect(s, word);
-    } while (!atomic_compare_exchange_weak(&s->word, &word, plain(word, (uint32_t)word + 1)));
+        given = fmp_semaphore_after(word, (uint32_t)word + 1);
+    } while (!atomic_compare_exchange_weak(&s->word, &word, given));
     wake(s, 1);
     return FMP_OK;
 }
@@ -134,19 +131,24 @@ fmp_semaphore_disclaim(struct fmp_semaphore_shm *s, int place)
     }
 }
 
-int
-fmp_semaphore_try_scoped(struct fmp_semaphore_shm *s, int place, struct fmp_wait *w)
+bool
+fmp_semaphore_take_scoped(struct fmp_semaphore_shm *s, int place)
 {
     uint64_t word = atomic_load(&s->word), taken;
     do {
         if ((uint32_t)word == 0) {
-            fmp_wait_on_word(w, fmp_low_half(&s->word), 0, &s->sleepers);
-            return FMP_AGAIN;
+            return false;
         }
         reflect(s, word);
         taken = make_stamp(place, TAKEN, next_number(&s->place[place])) | ((uint32_t)word - 1);
     } while (!atomic_compare_exchange_weak(&s->word, &word, taken));
-    return FMP_OK;
+    return true;
+}
+
+int
+fmp_semaphore_try_scoped(struct fmp_semaphore_shm *s, int place, struct fmp_wait *w)
+{
+    return taken_or_wait(s, fmp_semaphore_take_scoped(s, place), w);
 }
 
 int

@@ -19,6 +19,7 @@
 #ifndef FMP_SYNC_SEMAPHORE_H
 #define FMP_SYNC_SEMAPHORE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/atomics.h"
@@ -46,6 +47,40 @@ fmp_semaphore_value(struct fmp_semaphore_shm *s)
     return (uint32_t)atomic_load(&s->word);
 }
 
+/* Sees to it that the change which `word` is stamped with is in the count of its place. */
+void fmp_semaphore_reflect(struct fmp_semaphore_shm *s, uint64_t word);
+
+/* The stamp of a plain change has no place, and needs none. */
+static inline bool
+fmp_semaphore_is_plain(uint64_t word)
+{
+    return (word >> 32 & 15) == 0;
+}
+
+/* The word after a plain change of `word`. */
+static inline uint64_t
+fmp_semaphore_after(uint64_t word, uint32_t value)
+{
+    return ((word >> 36) + 1) << 36 | value;
+}
+
+/* Whether there was a unit, and it is taken. */
+static inline bool
+fmp_semaphore_take(struct fmp_semaphore_shm *s)
+{
+    uint64_t word = atomic_load(&s->word), taken;
+    do {
+        if ((uint32_t)word == 0) {
+            return false;
+        }
+        if (!fmp_semaphore_is_plain(word)) {
+            fmp_semaphore_reflect(s, word);
+        }
+        taken = fmp_semaphore_after(word, (uint32_t)word - 1);
+    } while (!atomic_compare_exchange_weak(&s->word, &word, taken));
+    return true;
+}
+
 /* FMP_OK: one unit taken. FMP_AGAIN: none left, wait as `w` says. */
 int fmp_semaphore_try(struct fmp_semaphore_shm *s, struct fmp_wait *w);
 
@@ -58,6 +93,7 @@ int fmp_semaphore_claim(struct fmp_semaphore_shm *s, uint32_t *dead);
 void fmp_semaphore_disclaim(struct fmp_semaphore_shm *s, int place);
 
 /* The scoped ones. A release when the place holds nothing is a plain one. */
+bool fmp_semaphore_take_scoped(struct fmp_semaphore_shm *s, int place);
 int fmp_semaphore_try_scoped(struct fmp_semaphore_shm *s, int place, struct fmp_wait *w);
 int fmp_semaphore_release_scoped(struct fmp_semaphore_shm *s, int place);
 

@@ -1,6 +1,6 @@
 /* userlock.c - recovery of user locks; see userlock.h.
  *
- * Owns nothing. A kill before the compare-and-swap of a release leaves the lock held by a dead
+ * Owns nothing. A kill before the exchange of a release leaves the lock held by a dead
  * process (recovered if scoped); a kill between it and the wake is mended by the sleepers' tick.
  */
 #include "sync/userlock.h"

@@ -4,7 +4,7 @@
  * that a hold which nobody else is meant to end (a *scoped* hold: `with lock`, any RLock) can be
  * taken over when the holder's process is dead.
  *
- * One 64 bit word, one compare-and-swap each way:
+ * One 64 bit word, one atomic each way: a compare-and-swap from free, an exchange to free.
  *   0            free
  *   who | flags  held; the low half (pid and flags) is what sleepers compare
  */
@@ -37,15 +37,23 @@ fmp_userlock_tag(bool scoped)
     return fmp_who_am_i() | FMP_USERLOCK_HELD | (scoped ? FMP_USERLOCK_SCOPED : 0);
 }
 
+/* Whether it was free and is held now: the word is `tag`. If not, *held is what the word was. */
+static inline bool
+fmp_userlock_take(struct fmp_userlock_shm *l, uint64_t tag, uint64_t *held)
+{
+    *held = 0;
+    return atomic_compare_exchange_strong(&l->word, held, tag);
+}
+
 /* FMP_OK: held now, the word is `tag`. FMP_AGAIN: wait as `w` says. */
 static inline int
 fmp_userlock_try(struct fmp_userlock_shm *l, uint64_t tag, struct fmp_wait *w)
 {
-    uint64_t free = 0;
-    if (atomic_compare_exchange_strong(&l->word, &free, tag)) {
+    uint64_t held;
+    if (fmp_userlock_take(l, tag, &held)) {
         return FMP_OK;
     }
-    fmp_wait_on_word(w, fmp_low_half(&l->word), (uint32_t)free, &l->sleepers);
+    fmp_wait_on_word(w, fmp_low_half(&l->word), (uint32_t)held, &l->sleepers);
     return FMP_AGAIN;
 }
 
@@ -53,15 +61,10 @@ fmp_userlock_try(struct fmp_userlock_shm *l, uint64_t tag, struct fmp_wait *w)
 static inline int
 fmp_userlock_release(struct fmp_userlock_shm *l)
 {
-    uint64_t held = atomic_load_explicit(&l->word, memory_order_relaxed);
-    do {
-        if (held == 0) {
-            return FMP_OVER_RELEASE;
-        }
-    } while (!atomic_compare_exchange_weak(&l->word, &held, 0));
-    if (atomic_load(&l->sleepers) != 0) {
-        fmp_wake(fmp_low_half(&l->word), &l->sleepers, 1);
+    if (atomic_exchange(&l->word, 0) == 0) {
+        return FMP_OVER_RELEASE; /* and nothing has changed */
     }
+    fmp_wake(fmp_low_half(&l->word), &l->sleepers, 1);
     return FMP_OK;
 }
 

@@ -46,7 +46,7 @@ MUTANTS: list[Mutant] = [
     Mutant(
         "lock: a release wakes nobody",
         "sync/userlock.h",
-        "        fmp_wake(fmp_low_half(&l->word), &l->sleepers, 1);\n",
+        "    fmp_wake(fmp_low_half(&l->word), &l->sleepers, 1);\n",
         "",
         (NO_TICKS, "lock-woken", "lock-release"),
     ),
@@ -92,7 +92,7 @@ MUTANTS: list[Mutant] = [
         "semaphore: a dead owner's units are given back without a stamp",
         "sync/semaphore.c",
         "lost = make_stamp(place, LOST, next_number(p)) | value;",
-        "lost = plain(word, (uint32_t)value);",
+        "lost = fmp_semaphore_after(word, (uint32_t)value);",
         (TICKS, "semaphore", "semaphore-twice"),
     ),
     Mutant(
