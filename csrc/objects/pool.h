@@ -125,9 +125,18 @@ struct fmp_items {
     size_t room;
 };
 
+/* What is left of a range, in the place of its iterator. */
+struct fmp_range {
+    bool known; /* the source is a range of 64 bit integers */
+    uint64_t left;
+    int64_t next;
+    int64_t step;
+};
+
 /* Where a job's tasks come from. */
 struct fmp_feed {
     PyObject *source;   /* iterator; NULL: nothing is left to feed */
+    struct fmp_range range;
     PyObject *function; /* until the last task is out */
     PyObject *name;     /* the function's, in bytes; NULL: it goes with each task */
     Py_ssize_t chunk;   /* items for a task; 0: one, bare */
@@ -184,6 +193,9 @@ PyObject *fmp_job_get(FmpJob *job, int64_t deadline);
 bool fmp_job_pending(const FmpJob *job, uint32_t index, uint64_t *full);
 /* The result of a task; steals `value`. Ignored when the task is done already. */
 void fmp_job_set(FmpJob *job, uint32_t index, bool success, PyObject *value);
+/* The same of a chunk of a map, still as a record of FMP_REC_LIST: its items are made where they
+ * belong. False: decode it, and take the other way. */
+bool fmp_job_set_flat(FmpJob *job, uint32_t index, const uint8_t *data, size_t size);
 /* Completes the job if its last result is in. */
 void fmp_job_check(FmpJob *job);
 /* An unfinished call or map fails as a whole, with its callback. */

@@ -40,6 +40,15 @@ struct task {
     PyObject *name; /* of the function, in bytes, or NULL; the caller's */
 };
 
+/* `name` is the function's, or NULL when it is pickled with the argument. */
+static void
+begin_task(struct task *t, const FmpJob *job, PyObject *name, uint32_t mode, uint64_t index)
+{
+    t->begin.head =
+        (struct fmp_task_head){.tag = {.index = (uint32_t)index, .job = job->number}, .mode = mode};
+    t->name = name;
+}
+
 static void
 free_task(struct task *t)
 {
@@ -49,7 +58,8 @@ free_task(struct task *t)
     fmp_encoded_free(&t->argument);
 }
 
-/* Puts head and function before the encoded argument, whose own record header is left out. */
+/* Puts head and function before the encoded argument, whose own record header is left out. 0; or -1
+ * with an exception, and the task freed. */
 static int
 gather_task(struct task *t)
 {
@@ -63,6 +73,7 @@ gather_task(struct task *t)
         t->parts = malloc((argument->n_parts + 3) * sizeof(struct fmp_part));
         if (t->parts == NULL) {
             t->parts = t->few;
+            free_task(t);
             PyErr_NoMemory();
             return -1;
         }
@@ -83,18 +94,13 @@ gather_task(struct task *t)
     return 0;
 }
 
-/* Encodes a task; `name` is the function's, or NULL when it is pickled with the argument. 0, or -1
- * with an exception. */
+/* Encodes the argument of a task that was begun. 0, or -1 with an exception. */
 static int
-encode_task(FmpBoard *b, FmpJob *job, struct task *t, PyObject *function, PyObject *name,
-            PyObject *argument, uint32_t mode, uint64_t index)
+encode_task(FmpBoard *b, struct task *t, PyObject *function, PyObject *argument)
 {
-    t->begin.head =
-        (struct fmp_task_head){.tag = {.index = (uint32_t)index, .job = job->number}, .mode = mode};
-    t->name = name;
     struct fmp_codec *codec = &b->state->codec;
     int rc;
-    if (name != NULL) {
+    if (t->name != NULL) {
         rc = fmp_encode(codec, &t->argument, argument, NULL, 0);
     }
     else {
@@ -102,14 +108,7 @@ encode_task(FmpBoard *b, FmpJob *job, struct task *t, PyObject *function, PyObje
         rc = both != NULL ? fmp_encode(codec, &t->argument, both, NULL, 0) : -1;
         Py_XDECREF(both);
     }
-    if (rc < 0) {
-        return -1;
-    }
-    if (gather_task(t) < 0) {
-        free_task(t);
-        return -1;
-    }
-    return 0;
+    return rc < 0 ? -1 : gather_task(t);
 }
 
 /* --- putting ---------------------------------------------------------------------------------- */
@@ -235,8 +234,8 @@ fmp_feed_call(FmpBoard *b, FmpJob *job, PyObject *function, PyObject *args, PyOb
     Py_XSETREF(job->function, Py_NewRef(function));
     job->fed = 1;
     if (rc == 0) {
-        rc = encode_task(b, job, &t, function, name, argument,
-                         (plain ? FMP_TASK_CALL : FMP_TASK_CALL_KW) | timed, 0);
+        begin_task(&t, job, name, (plain ? FMP_TASK_CALL : FMP_TASK_CALL_KW) | timed, 0);
+        rc = encode_task(b, &t, function, argument);
     }
     if (rc == 0) {
         rc = put_batch(b, &t.batch);
@@ -248,6 +247,34 @@ fmp_feed_call(FmpBoard *b, FmpJob *job, PyObject *function, PyObject *args, PyOb
 }
 
 /* --- a map ------------------------------------------------------------------------------------ */
+
+/* A field of a range. False: it is none of 64 bits. */
+static bool
+range_field(PyObject *range, const char *name, int64_t *value)
+{
+    int overflow = 1;
+    PyObject *field = PyObject_GetAttrString(range, name);
+    if (field != NULL) {
+        *value = PyLong_AsLongLongAndOverflow(field, &overflow);
+    }
+    Py_XDECREF(field);
+    PyErr_Clear();
+    return overflow == 0;
+}
+
+/* The numbers of a range are known without its iterator, and need not be made to be encoded. */
+static void
+look_at_range(struct fmp_range *r, PyObject *iterable)
+{
+    int64_t stop;
+    Py_ssize_t length = PyRange_Check(iterable) ? PyObject_Size(iterable) : 0;
+    PyErr_Clear();
+    if (length > 0 && range_field(iterable, "start", &r->next)
+        && range_field(iterable, "stop", &stop) && range_field(iterable, "step", &r->step)) {
+        r->known = true;
+        r->left = (uint64_t)length;
+    }
+}
 
 int
 fmp_feed_begin(FmpJob *job, PyObject *function, PyObject *iterable, Py_ssize_t chunk, bool star,
@@ -267,6 +294,10 @@ fmp_feed_begin(FmpJob *job, PyObject *function, PyObject *iterable, Py_ssize_t c
     Py_XSETREF(f->name, fmp_function_to_name(function));
     Py_XSETREF(f->source, source);
     f->chunk = chunk;
+    f->range = (struct fmp_range){0};
+    if (chunk > 0 && f->name != NULL) {
+        look_at_range(&f->range, iterable);
+    }
     f->star = star;
     f->limit = limit;
     f->budget = sequence || limit > 0 ? SEQUENCE_BUDGET : ITERATOR_BUDGET;
@@ -289,36 +320,107 @@ has_room(FmpBoard *b, const FmpJob *job, const struct stage *s)
         && fmp_ring_count(&b->board.tasks.ring) + s->items < b->board.n_workers / 2;
 }
 
-/* The argument of the next task, and how many items it holds; NULL at the end, or with the
- * exception of the iterable. */
+/* What a task of a map is about. */
+struct argument {
+    Py_ssize_t items;
+    PyObject *object; /* or NULL: it is in the task already */
+};
+
+/* A chunk as a tuple: the items in `list`, which is stolen, then `item`, and what follows. NULL: with
+ * the exception of the iterable; items before it are lost with it. */
 static PyObject *
-next_argument(PyObject *source, Py_ssize_t chunk, Py_ssize_t *items)
+gather_chunk(PyObject *source, Py_ssize_t chunk, PyObject *list, PyObject *item)
 {
-    PyObject *item = PyIter_Next(source);
-    *items = item != NULL;
-    if (chunk == 0 || item == NULL) {
-        return item;
-    }
-    PyObject *list = PyList_New(0);
     while (list != NULL && item != NULL) {
         int rc = PyList_Append(list, item);
-        Py_DECREF(item);
-        item = NULL;
+        Py_CLEAR(item);
         if (rc < 0) {
             Py_CLEAR(list);
         }
         else if (PyList_GET_SIZE(list) < chunk) {
             item = PyIter_Next(source);
-            *items += item != NULL;
         }
     }
-    if (list == NULL || PyErr_Occurred()) { /* items before the exception are lost with it */
-        Py_XDECREF(list);
-        return NULL;
-    }
-    PyObject *tuple = PyList_AsTuple(list);
-    Py_DECREF(list);
+    Py_XDECREF(item);
+    PyObject *tuple = list != NULL && !PyErr_Occurred() ? PyList_AsTuple(list) : NULL;
+    Py_XDECREF(list);
     return tuple;
+}
+
+/* The next chunk is encoded as it comes, while its items are plain; an object when one is not. The
+ * same results as next_argument(). */
+static int
+next_flat(PyObject *source, Py_ssize_t chunk, struct fmp_encoded *e, struct argument *a)
+{
+    struct fmp_flat flat;
+    PyObject *item;
+    fmp_flat_begin(&flat, e, NULL, 0);
+    while (flat.count < chunk && (item = PyIter_Next(source)) != NULL) {
+        if (!fmp_flat_add(&flat, item)) {
+            a->object = gather_chunk(source, chunk, fmp_flat_take_back(&flat), item);
+            a->items = a->object != NULL ? PyTuple_GET_SIZE(a->object) : 0;
+            return a->object != NULL;
+        }
+        Py_DECREF(item);
+    }
+    if (flat.count == 0 || PyErr_Occurred()) {
+        fmp_flat_drop(&flat);
+        return 0;
+    }
+    a->items = flat.count;
+    fmp_flat_end(&flat, FMP_REC_TUPLE);
+    return 1;
+}
+
+/* The same of a range. */
+static int
+next_of_range(struct fmp_range *r, Py_ssize_t chunk, struct fmp_encoded *e, struct argument *a)
+{
+    struct fmp_flat flat;
+    fmp_flat_begin(&flat, e, NULL, 0);
+    while (flat.count < chunk && r->left > 0) {
+        if (!fmp_flat_add_int(&flat, r->next)) {
+            fmp_flat_drop(&flat);
+            PyErr_NoMemory();
+            return 0;
+        }
+        r->next = (int64_t)((uint64_t)r->next + (uint64_t)r->step); /* beyond the last: never used */
+        r->left--;
+    }
+    if (flat.count == 0) {
+        fmp_flat_drop(&flat);
+        return 0;
+    }
+    a->items = flat.count;
+    fmp_flat_end(&flat, FMP_REC_TUPLE);
+    return 1;
+}
+
+/* The argument of the next task. 1; 0 at the end, or with the exception of the iterable. */
+static int
+next_argument(struct fmp_feed *f, struct task *t, struct argument *a)
+{
+    PyObject *source = Py_NewRef(f->source); /* its iterator may end the feed */
+    Py_ssize_t chunk = f->chunk;
+    *a = (struct argument){0};
+    int found;
+    if (f->range.known) {
+        found = next_of_range(&f->range, chunk, &t->argument, a);
+    }
+    else if (chunk > 0 && f->name != NULL) {
+        found = next_flat(source, chunk, &t->argument, a);
+    }
+    else {
+        a->object = PyIter_Next(source);
+        a->items = 1;
+        if (chunk > 0 && a->object != NULL) {
+            a->object = gather_chunk(source, chunk, PyList_New(0), a->object);
+            a->items = a->object != NULL ? PyTuple_GET_SIZE(a->object) : 0;
+        }
+        found = a->object != NULL;
+    }
+    Py_DECREF(source);
+    return found;
 }
 
 /* The iterable has ended, or failed: the exception is the result of a task of its own. 0, or -1
@@ -344,27 +446,38 @@ mode_of(const struct fmp_feed *f)
     return f->star ? FMP_TASK_MANY_STAR : FMP_TASK_MANY;
 }
 
+static void
+drop_argument(struct task *t, struct argument *a)
+{
+    if (a->object == NULL) {
+        fmp_encoded_free(&t->argument);
+    }
+    Py_XDECREF(a->object);
+}
+
+/* Gives out a task with the argument, which is dropped. */
 static int
-feed_argument(struct stage *s, PyObject *argument, Py_ssize_t items)
+feed_argument(struct stage *s, struct task *t, struct argument *a)
 {
     FmpBoard *b = s->board;
     FmpJob *job = s->job;
     struct fmp_feed *f = &job->feed;
     uint64_t index = job->fed++;
-    job->fed_items += items;
-    struct task t;
+    job->fed_items += a->items;
     PyObject *function = Py_NewRef(f->function); /* pickling may end the feed */
     PyObject *name = Py_XNewRef(f->name);
-    int rc = encode_task(b, job, &t, function, name, argument, mode_of(f), index);
+    begin_task(t, job, name, mode_of(f), index);
+    int rc = a->object != NULL ? encode_task(b, t, function, a->object) : gather_task(t);
     if (rc == 0) {
-        rc = stage_task(s, &t, index);
-        free_task(&t);
+        rc = stage_task(s, t, index);
+        free_task(t);
     }
     else {
         rc = fail_tasks(job, index, 1);
     }
     Py_DECREF(function);
     Py_XDECREF(name);
+    Py_XDECREF(a->object);
     return rc;
 }
 
@@ -379,17 +492,16 @@ feed_while_room(struct stage *s)
         if (!has_room(s->board, job, s)) {
             return 0;
         }
-        Py_ssize_t items;
-        PyObject *source = Py_NewRef(job->feed.source);
-        PyObject *argument = next_argument(source, job->feed.chunk, &items);
-        Py_DECREF(source);
-        if (argument == NULL || job->feed.source == NULL) {
-            Py_XDECREF(argument);
+        struct task t;
+        struct argument a;
+        int found = next_argument(&job->feed, &t, &a);
+        if (found && job->feed.source == NULL) {
+            drop_argument(&t, &a);
+        }
+        if (!found || job->feed.source == NULL) {
             return source_ended(job);
         }
-        int rc = feed_argument(s, argument, items);
-        Py_DECREF(argument);
-        if (rc < 0) {
+        if (feed_argument(s, &t, &a) < 0) {
             fmp_job_end_feed(job);
             return -1;
         }
