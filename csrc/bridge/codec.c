@@ -12,6 +12,7 @@
 #include "bridge/errors.h"
 #include "bridge/memory_object.h"
 #include "bridge/pickling.h"
+#include "bridge/tree.h"
 
 #define SEARCHED_ITEMS 16 /* so many items at most when strings are among them: see repeats() */
 
@@ -74,6 +75,20 @@ write_sequence(struct fmp_writer *w, PyObject **items, Py_ssize_t n)
     return true;
 }
 
+static bool
+write_flat(struct fmp_writer *w, PyObject *o, uint8_t *kind)
+{
+    if (PyTuple_CheckExact(o)) {
+        *kind = FMP_REC_TUPLE;
+        return write_sequence(w, &PyTuple_GET_ITEM(o, 0), PyTuple_GET_SIZE(o));
+    }
+    if (PyList_CheckExact(o)) {
+        *kind = FMP_REC_LIST;
+        return write_sequence(w, ((PyListObject *)o)->ob_item, PyList_GET_SIZE(o));
+    }
+    return false;
+}
+
 /* True: encoded. False: not a plain value; `e` is as it was. */
 static bool
 encode_plain(struct fmp_encoded *e, PyObject *o, size_t begin)
@@ -94,16 +109,13 @@ encode_plain(struct fmp_encoded *e, PyObject *o, size_t begin)
     if (kind != 0) {
         done = fmp_write_value(&w, o, kind);
     }
-    else if (PyTuple_CheckExact(o)) {
-        kind = FMP_REC_TUPLE;
-        done = write_sequence(&w, &PyTuple_GET_ITEM(o, 0), PyTuple_GET_SIZE(o));
-    }
-    else if (PyList_CheckExact(o)) {
-        kind = FMP_REC_LIST;
-        done = write_sequence(&w, ((PyListObject *)o)->ob_item, PyList_GET_SIZE(o));
-    }
     else {
-        done = false;
+        done = write_flat(&w, o, &kind);
+        if (!done) {
+            kind = FMP_REC_TREE;
+            w.used = begin;
+            done = fmp_write_tree(&w, o);
+        }
     }
     if (done) {
         fmp_encoded_finish(e, &w, kind, NULL, 0);
@@ -197,6 +209,9 @@ fmp_decode(struct fmp_codec *codec, uint8_t kind, const uint8_t *data, size_t si
     case FMP_REC_TUPLE:
     case FMP_REC_LIST:
         return read_sequence(data, size, kind);
+    case FMP_REC_TREE:
+        object = fmp_read_tree(&r);
+        return object != NULL ? object : malformed();
     case FMP_REC_PICKLE:
     case FMP_REC_RAW:
         return fmp_decode_pickle(codec, data, size);

@@ -1,7 +1,8 @@
 /* codec.h - Python objects to records and back.
  *
- * None, bools, floats, str, bytes, ints of 64 bits, and flat tuples and lists of them are encoded
- * natively; exact types only, since a subclass has more to it. All else is pickled, protocol 5,
+ * None, bools, floats, str, bytes, ints of 64 bits, flat tuples and lists of them, and small nested
+ * tuples, lists and dicts are encoded natively; exact types only, since a subclass has more to it. All
+ * else is pickled, protocol 5,
  * through multiprocessing's ForkingPickler table, which is read at each call so that reducers may
  * be registered at any time. Large buffers (numpy arrays) go beside the pickle and are copied once
  * on either side.
@@ -31,6 +32,9 @@ enum fmp_record_kind {
     FMP_REC_INT8,           /* of an item; see plain.h */
     FMP_REC_INT16,
     FMP_REC_INT32,
+    FMP_REC_TREE, /* a node; see tree.c */
+    FMP_REC_DICT, /* of a node */
+    FMP_REC_REF,
     FMP_REC_USER,           /* from here on: the channel's own */
 };
 

@@ -232,15 +232,8 @@ fmp_read_value(struct fmp_reader *r, uint8_t kind)
 }
 
 PyObject *
-fmp_read_item(struct fmp_reader *r)
+fmp_read_text(struct fmp_reader *r, uint8_t kind)
 {
-    uint8_t kind;
-    if (!fmp_read(r, &kind, 1)) {
-        return NULL;
-    }
-    if (!fmp_plain_is_text(kind)) {
-        return fmp_read_value(r, kind);
-    }
     uint32_t length;
     if (!fmp_read(r, &length, sizeof(length)) || length > r->left) {
         return NULL;
@@ -249,4 +242,14 @@ fmp_read_item(struct fmp_reader *r)
     r->data += length;
     r->left -= length;
     return text;
+}
+
+PyObject *
+fmp_read_item(struct fmp_reader *r)
+{
+    uint8_t kind;
+    if (!fmp_read(r, &kind, 1)) {
+        return NULL;
+    }
+    return fmp_plain_is_text(kind) ? fmp_read_text(r, kind) : fmp_read_value(r, kind);
 }

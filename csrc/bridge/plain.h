@@ -49,6 +49,7 @@ PyObject *fmp_text_from(uint8_t kind, const uint8_t *data, size_t size);
 /* A constant, int or float of fmp_write_value(), or an item; NULL, perhaps without an exception,
  * when it is malformed. */
 PyObject *fmp_read_value(struct fmp_reader *r, uint8_t kind);
+PyObject *fmp_read_text(struct fmp_reader *r, uint8_t kind);
 PyObject *fmp_read_item(struct fmp_reader *r);
 
 #endif

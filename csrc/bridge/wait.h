@@ -19,6 +19,7 @@ typedef int (*fmp_tick_fn)(void *arg);
 struct fmp_spin {
     _Atomic uint16_t level;  /* 0: not tried yet */
     _Atomic uint16_t missed; /* waits since the last probe that did not spin */
+    _Atomic uint16_t probe_every;
 };
 
 struct fmp_waiter {

@@ -32,6 +32,7 @@ struct fmp_wait {
     fmp_a32 *word;     /* out: sleep until *word != seen; NULL: an internal lock was busy */
     uint32_t seen;
     fmp_a32 *sleepers;
+    int64_t nap_ns; /* out: 0, or sleep on the word no longer than this, then try again */
     int fd; /* out: >= 0: sleep in poll(fd) for `events` instead of on a word */
     short events;
     struct fmp_polled *many; /* out: not NULL: sleep in poll() for any of these instead */
@@ -44,6 +45,7 @@ fmp_wait_on_word(struct fmp_wait *w, fmp_a32 *word, uint32_t seen, fmp_a32 *slee
     w->word = word;
     w->seen = seen;
     w->sleepers = sleepers;
+    w->nap_ns = 0;
     w->fd = -1;
     w->many = 0;
 }

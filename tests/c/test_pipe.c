@@ -345,7 +345,7 @@ CASE(a_dead_spinner_is_not_trusted)
     struct receiving r = {.pipe = &b};
     struct fmp_wait w = {.budget_ns = 0, .fd = -1};
     CHECK_EQ(try_receive(&r, &w), FMP_AGAIN); /* registers, and never comes back */
-    CHECK(r.call.spinning);
+    CHECK(r.call.watching);
     check_sleep_ms(2);
     CHECK_EQ(send_number(&a, 1, 4), FMP_OK);
     CHECK(is_readable(&b, 0));
