@@ -18,6 +18,9 @@
 #define ROUNDS_WITH_GIL 2
 #define PROBE_EVERY 32     /* a wait that does not spin any more tries again so often */
 #define PROBE_RARELY 1024  /* ... and less and less often */
+#define SHORT_WAIT 12      /* pauses; a peer that answers needs longer */
+#define STREAM 8           /* so many short waits in a row are one */
+#define GATHER_PAUSES 40
 #define LOCK_GRACE FMP_SECOND
 #define LATE_TICKS 10 /* after so many ticks, sleep longer: many idle waiters cost little */
 
@@ -66,6 +69,35 @@ spinning_was_vain(struct fmp_spin *s)
     s->level = (uint16_t)(level > 1 ? level / 2 : 1);
 }
 
+/* A taker that is as fast as the putter finds nothing each time, and by watching for the next record
+ * slows both down: the line that it looks at is the one that each put writes. So when records come one
+ * by one at short intervals, it looks away for a moment and takes those that have come meanwhile. */
+static void
+let_gather(const struct fmp_waiter *waiter, const struct fmp_wait *w)
+{
+    struct fmp_spin *s = waiter->spin;
+    if (!waiter->gather || s->stream < STREAM) {
+        return;
+    }
+    for (int i = 0; i < GATHER_PAUSES; i++) {
+        fmp_pause();
+    }
+    if (atomic_load_explicit(w->word, memory_order_relaxed) - w->seen < 2) {
+        s->stream = 0; /* it was not worth while */
+    }
+}
+
+static void
+note_wait(struct fmp_spin *s, int looks)
+{
+    if (looks > SHORT_WAIT) {
+        s->stream = 0;
+    }
+    else if (s->stream < STREAM) {
+        s->stream++;
+    }
+}
+
 /* Watches the word, and tries when it changes. FMP_AGAIN: it has not, or there is nothing to watch. */
 static int
 spin(const struct fmp_waiter *waiter, struct fmp_wait *w, int rounds)
@@ -75,6 +107,7 @@ spin(const struct fmp_waiter *waiter, struct fmp_wait *w, int rounds)
             int rc = waiter->try_once(waiter->arg, w);
             if (rc != FMP_AGAIN) {
                 spinning_has_paid(waiter->spin);
+                note_wait(waiter->spin, i);
                 return rc;
             }
         }
@@ -164,6 +197,9 @@ fmp_wait_for(const struct fmp_waiter *waiter)
         return fmp_run_unlocked(waiter->try_once, waiter->arg);
     }
     int rounds = w.word != NULL ? rounds_to_spin(waiter->spin) : 0;
+    if (rounds > 0) {
+        let_gather(waiter, &w);
+    }
     int with_gil = rounds < ROUNDS_WITH_GIL ? rounds : ROUNDS_WITH_GIL;
     rc = spin(waiter, &w, with_gil);
     if (rc != FMP_AGAIN) {
