@@ -98,7 +98,18 @@ def test_a_circle(pipe):
 def test_anything(pipe, seed):
     """Nested at random out of a few objects, so that many come again."""
     rng = random.Random(seed)
-    leaves = [0, -1, 1 << 40, 2.5, None, True, *(f"text {i}" for i in range(4)), b"x" * 300, b"", ""]
+    leaves = [
+        0,
+        -1,
+        1 << 40,
+        2.5,
+        None,
+        True,
+        *(f"text {i}" for i in range(4)),
+        b"x" * 300,
+        b"",
+        "",
+    ]
     pool: list = [*leaves, (), [], {}]
 
     def build(depth):

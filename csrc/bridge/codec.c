@@ -32,8 +32,8 @@ fmp_encoded_init(struct fmp_encoded *e, const void *prefix, size_t n_prefix)
 }
 
 void
-fmp_encoded_finish(struct fmp_encoded *e, const struct fmp_writer *w, uint8_t kind, const void *tail,
-       size_t n_tail)
+fmp_encoded_finish(struct fmp_encoded *e, const struct fmp_writer *w, uint8_t kind,
+                   const void *tail, size_t n_tail)
 {
     uint64_t header = fmp_record_header(w->used - FMP_RECORD_HEADER + n_tail, kind);
     memcpy(w->data, &header, sizeof(header));
@@ -141,8 +141,7 @@ void
 fmp_encode_raw(struct fmp_encoded *e, uint8_t kind, const void *data, size_t size)
 {
     fmp_encoded_init(e, NULL, 0);
-    struct fmp_writer w = {
-        .data = e->small, .used = FMP_RECORD_HEADER, .room = sizeof(e->small)};
+    struct fmp_writer w = {.data = e->small, .used = FMP_RECORD_HEADER, .room = sizeof(e->small)};
     fmp_encoded_finish(e, &w, kind, data, size);
 }
 

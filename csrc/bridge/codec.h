@@ -35,7 +35,7 @@ enum fmp_record_kind {
     FMP_REC_TREE, /* a node; see tree.c */
     FMP_REC_DICT, /* of a node */
     FMP_REC_REF,
-    FMP_REC_USER,           /* from here on: the channel's own */
+    FMP_REC_USER, /* from here on: the channel's own */
 };
 
 #define FMP_ENCODED_INLINE 256
@@ -98,8 +98,7 @@ struct fmp_flat {
 };
 
 /* Begins a sequence behind `prefix`, as fmp_encode() does. One of the other three ends it. */
-void fmp_flat_begin(struct fmp_flat *f, struct fmp_encoded *e, const void *prefix,
-                    size_t n_prefix);
+void fmp_flat_begin(struct fmp_flat *f, struct fmp_encoded *e, const void *prefix, size_t n_prefix);
 /* False: not a plain value, or no memory; the sequence is as it was, to be taken back. */
 bool fmp_flat_add(struct fmp_flat *f, PyObject *item);
 bool fmp_flat_add_int(struct fmp_flat *f, int64_t value);

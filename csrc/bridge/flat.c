@@ -40,8 +40,7 @@ fmp_flat_add(struct fmp_flat *f, PyObject *item)
 {
     uint8_t kind = fmp_plain_kind(item);
     size_t before = f->w.used;
-    if (kind == 0 || f->count == INT32_MAX
-        || (fmp_plain_is_text(kind) && !is_ours_alone(item))) {
+    if (kind == 0 || f->count == INT32_MAX || (fmp_plain_is_text(kind) && !is_ours_alone(item))) {
         return false;
     }
     if (!fmp_write_item(&f->w, item, kind)) {

@@ -248,34 +248,6 @@ fmp_feed_call(FmpBoard *b, FmpJob *job, PyObject *function, PyObject *args, PyOb
 
 /* --- a map ------------------------------------------------------------------------------------ */
 
-/* A field of a range. False: it is none of 64 bits. */
-static bool
-range_field(PyObject *range, const char *name, int64_t *value)
-{
-    int overflow = 1;
-    PyObject *field = PyObject_GetAttrString(range, name);
-    if (field != NULL) {
-        *value = PyLong_AsLongLongAndOverflow(field, &overflow);
-    }
-    Py_XDECREF(field);
-    PyErr_Clear();
-    return overflow == 0;
-}
-
-/* The numbers of a range are known without its iterator, and need not be made to be encoded. */
-static void
-look_at_range(struct fmp_range *r, PyObject *iterable)
-{
-    int64_t stop;
-    Py_ssize_t length = PyRange_Check(iterable) ? PyObject_Size(iterable) : 0;
-    PyErr_Clear();
-    if (length > 0 && range_field(iterable, "start", &r->next)
-        && range_field(iterable, "stop", &stop) && range_field(iterable, "step", &r->step)) {
-        r->known = true;
-        r->left = (uint64_t)length;
-    }
-}
-
 int
 fmp_feed_begin(FmpJob *job, PyObject *function, PyObject *iterable, Py_ssize_t chunk, bool star,
                Py_ssize_t limit)
@@ -295,8 +267,8 @@ fmp_feed_begin(FmpJob *job, PyObject *function, PyObject *iterable, Py_ssize_t c
     Py_XSETREF(f->source, source);
     f->chunk = chunk;
     f->range = (struct fmp_range){0};
-    if (chunk > 0 && f->name != NULL) {
-        look_at_range(&f->range, iterable);
+    if (chunk > 0 && !star && f->name != NULL) {
+        fmp_feed_look_at_range(&f->range, iterable);
     }
     f->star = star;
     f->limit = limit;
@@ -318,109 +290,6 @@ has_room(FmpBoard *b, const FmpJob *job, const struct stage *s)
     /* However large tasks are: one for each worker, so that none has to wait for us. */
     return waiting < SEQUENCE_BUDGET
         && fmp_ring_count(&b->board.tasks.ring) + s->items < b->board.n_workers / 2;
-}
-
-/* What a task of a map is about. */
-struct argument {
-    Py_ssize_t items;
-    PyObject *object; /* or NULL: it is in the task already */
-};
-
-/* A chunk as a tuple: the items in `list`, which is stolen, then `item`, and what follows. NULL: with
- * the exception of the iterable; items before it are lost with it. */
-static PyObject *
-gather_chunk(PyObject *source, Py_ssize_t chunk, PyObject *list, PyObject *item)
-{
-    while (list != NULL && item != NULL) {
-        int rc = PyList_Append(list, item);
-        Py_CLEAR(item);
-        if (rc < 0) {
-            Py_CLEAR(list);
-        }
-        else if (PyList_GET_SIZE(list) < chunk) {
-            item = PyIter_Next(source);
-        }
-    }
-    Py_XDECREF(item);
-    PyObject *tuple = list != NULL && !PyErr_Occurred() ? PyList_AsTuple(list) : NULL;
-    Py_XDECREF(list);
-    return tuple;
-}
-
-/* The next chunk is encoded as it comes, while its items are plain; an object when one is not. The
- * same results as next_argument(). */
-static int
-next_flat(PyObject *source, Py_ssize_t chunk, struct fmp_encoded *e, struct argument *a)
-{
-    struct fmp_flat flat;
-    PyObject *item;
-    fmp_flat_begin(&flat, e, NULL, 0);
-    while (flat.count < chunk && (item = PyIter_Next(source)) != NULL) {
-        if (!fmp_flat_add(&flat, item)) {
-            a->object = gather_chunk(source, chunk, fmp_flat_take_back(&flat), item);
-            a->items = a->object != NULL ? PyTuple_GET_SIZE(a->object) : 0;
-            return a->object != NULL;
-        }
-        Py_DECREF(item);
-    }
-    if (flat.count == 0 || PyErr_Occurred()) {
-        fmp_flat_drop(&flat);
-        return 0;
-    }
-    a->items = flat.count;
-    fmp_flat_end(&flat, FMP_REC_TUPLE);
-    return 1;
-}
-
-/* The same of a range. */
-static int
-next_of_range(struct fmp_range *r, Py_ssize_t chunk, struct fmp_encoded *e, struct argument *a)
-{
-    struct fmp_flat flat;
-    fmp_flat_begin(&flat, e, NULL, 0);
-    while (flat.count < chunk && r->left > 0) {
-        if (!fmp_flat_add_int(&flat, r->next)) {
-            fmp_flat_drop(&flat);
-            PyErr_NoMemory();
-            return 0;
-        }
-        r->next = (int64_t)((uint64_t)r->next + (uint64_t)r->step); /* beyond the last: never used */
-        r->left--;
-    }
-    if (flat.count == 0) {
-        fmp_flat_drop(&flat);
-        return 0;
-    }
-    a->items = flat.count;
-    fmp_flat_end(&flat, FMP_REC_TUPLE);
-    return 1;
-}
-
-/* The argument of the next task. 1; 0 at the end, or with the exception of the iterable. */
-static int
-next_argument(struct fmp_feed *f, struct task *t, struct argument *a)
-{
-    PyObject *source = Py_NewRef(f->source); /* its iterator may end the feed */
-    Py_ssize_t chunk = f->chunk;
-    *a = (struct argument){0};
-    int found;
-    if (f->range.known) {
-        found = next_of_range(&f->range, chunk, &t->argument, a);
-    }
-    else if (chunk > 0 && f->name != NULL) {
-        found = next_flat(source, chunk, &t->argument, a);
-    }
-    else {
-        a->object = PyIter_Next(source);
-        a->items = 1;
-        if (chunk > 0 && a->object != NULL) {
-            a->object = gather_chunk(source, chunk, PyList_New(0), a->object);
-            a->items = a->object != NULL ? PyTuple_GET_SIZE(a->object) : 0;
-        }
-        found = a->object != NULL;
-    }
-    Py_DECREF(source);
-    return found;
 }
 
 /* The iterable has ended, or failed: the exception is the result of a task of its own. 0, or -1
@@ -447,7 +316,7 @@ mode_of(const struct fmp_feed *f)
 }
 
 static void
-drop_argument(struct task *t, struct argument *a)
+drop_argument(struct task *t, struct fmp_argument *a)
 {
     if (a->object == NULL) {
         fmp_encoded_free(&t->argument);
@@ -457,7 +326,7 @@ drop_argument(struct task *t, struct argument *a)
 
 /* Gives out a task with the argument, which is dropped. */
 static int
-feed_argument(struct stage *s, struct task *t, struct argument *a)
+feed_argument(struct stage *s, struct task *t, struct fmp_argument *a)
 {
     FmpBoard *b = s->board;
     FmpJob *job = s->job;
@@ -493,8 +362,8 @@ feed_while_room(struct stage *s)
             return 0;
         }
         struct task t;
-        struct argument a;
-        int found = next_argument(&job->feed, &t, &a);
+        struct fmp_argument a;
+        int found = fmp_feed_next(&job->feed, &t.argument, &a);
         if (found && job->feed.source == NULL) {
             drop_argument(&t, &a);
         }

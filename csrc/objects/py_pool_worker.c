@@ -173,108 +173,6 @@ post_flat(struct worker *me, struct fmp_result_head *head, struct fmp_encoded *e
 
 /* --- running ---------------------------------------------------------------------------------- */
 
-static PyObject *
-call_star(PyObject *function, PyObject *arguments)
-{
-    PyObject *tuple = PySequence_Tuple(arguments);
-    PyObject *result = tuple != NULL ? PyObject_Call(function, tuple, NULL) : NULL;
-    Py_XDECREF(tuple);
-    return result;
-}
-
-static PyObject *
-call_many(PyObject *function, PyObject *chunk, bool star)
-{
-    if (!PyTuple_Check(chunk)) {
-        return fmp_raise(FMP_CORRUPT, "take a task of a pool");
-    }
-    Py_ssize_t n = PyTuple_GET_SIZE(chunk);
-    PyObject *results = PyList_New(n);
-    if (results != NULL) {
-        PyObject_GC_UnTrack(results); /* nobody is to find it half full */
-    }
-    for (Py_ssize_t i = 0; results != NULL && i < n; i++) {
-        PyObject *item = PyTuple_GET_ITEM(chunk, i);
-        PyObject *one = star ? call_star(function, item) : PyObject_CallOneArg(function, item);
-        if (one == NULL) {
-            Py_CLEAR(results);
-            break;
-        }
-        PyList_SET_ITEM(results, i, one);
-    }
-    if (results != NULL) {
-        PyObject_GC_Track(results);
-    }
-    return results;
-}
-
-static PyObject *
-call_task(uint32_t mode, PyObject *function, PyObject *argument)
-{
-    switch (mode) {
-    case FMP_TASK_ONE:
-        return PyObject_CallOneArg(function, argument);
-    case FMP_TASK_CALL:
-        return PyTuple_Check(argument) ? PyObject_Call(function, argument, NULL)
-                                       : fmp_raise(FMP_CORRUPT, "take a task of a pool");
-    case FMP_TASK_CALL_KW:
-        return fmp_pool_call_python("call", "(OO)", function, argument);
-    case FMP_TASK_STAR:
-        return call_star(function, argument);
-    case FMP_TASK_MANY:
-    case FMP_TASK_MANY_STAR:
-        return call_many(function, argument, mode == FMP_TASK_MANY_STAR);
-    default:
-        return fmp_raise(FMP_CORRUPT, "take a task of a pool");
-    }
-}
-
-/* A chunk of plain items is called for as it lies in the record, and its results are encoded as they
- * come, so that neither is ever there as an object. From the first result on that has to be pickled,
- * they are gathered in a list. */
-struct flat_call {
-    PyObject *function;
-    struct fmp_reader items;
-    uint32_t count;
-    struct fmp_flat results;
-    PyObject *list; /* instead of `results`; or NULL */
-};
-
-/* Steals `one`. 0, or -1 with an exception. */
-static int
-keep_result(struct flat_call *c, PyObject *one)
-{
-    if (c->list == NULL && !fmp_flat_add(&c->results, one)) {
-        c->list = fmp_flat_take_back(&c->results);
-        if (c->list == NULL) {
-            Py_DECREF(one);
-            return -1;
-        }
-    }
-    int rc = c->list != NULL ? PyList_Append(c->list, one) : 0;
-    Py_DECREF(one);
-    return rc;
-}
-
-/* 0; or -1 with an exception, and nothing to be freed. */
-static int
-call_flat(struct flat_call *c)
-{
-    for (uint32_t i = 0; i < c->count; i++) {
-        PyObject *item = fmp_flat_next(&c->items);
-        PyObject *one = item != NULL ? PyObject_CallOneArg(c->function, item) : NULL;
-        Py_XDECREF(item); /* before the result is looked at, which may be the same object */
-        if (one == NULL || keep_result(c, one) < 0) {
-            if (c->list == NULL) {
-                fmp_flat_drop(&c->results);
-            }
-            Py_CLEAR(c->list);
-            return -1;
-        }
-    }
-    return 0;
-}
-
 /* The function of a task that carries its name. Borrowed from `me`. */
 static PyObject *
 function_of(struct worker *me, const struct fmp_task_head *head, const uint8_t *name)
@@ -347,7 +245,7 @@ run_flat(struct worker *me, const struct fmp_task_head *head, struct fmp_buffer 
 {
     const uint8_t *data = taken->data + FMP_RECORD_HEADER;
     size_t begin = argument_at(head);
-    struct flat_call c = {.list = NULL};
+    struct fmp_flat_call c;
     if (head->mode != FMP_TASK_MANY || kind != FMP_REC_TUPLE || head->function == 0
         || begin > length || !fmp_flat_open(&c.items, data + begin, length - begin, &c.count)) {
         return 0;
@@ -356,7 +254,7 @@ run_flat(struct worker *me, const struct fmp_task_head *head, struct fmp_buffer 
     struct fmp_encoded e;
     c.function = Py_XNewRef(function_of(me, head, data + sizeof(*head)));
     fmp_flat_begin(&c.results, &e, &result, sizeof(result));
-    int rc = c.function != NULL ? call_flat(&c) : -1;
+    int rc = c.function != NULL ? fmp_pool_call_flat(&c) : -1;
     Py_XDECREF(c.function);
     fmp_buffer_free(taken);
     if (rc < 0) {
@@ -402,7 +300,7 @@ run_task(struct worker *me, struct fmp_buffer *taken)
     }
     PyObject *function, *argument, *value = NULL;
     if (decode_task(me, &head, taken, length, &function, &argument) == 0) {
-        value = call_task(head.mode, function, argument);
+        value = fmp_pool_call_task(head.mode, function, argument);
     }
     Py_XDECREF(argument);
     Py_XDECREF(function);

@@ -33,7 +33,7 @@ struct fmp_wait {
     uint32_t seen;
     fmp_a32 *sleepers;
     int64_t nap_ns; /* out: 0, or sleep on the word no longer than this, then try again */
-    int fd; /* out: >= 0: sleep in poll(fd) for `events` instead of on a word */
+    int fd;         /* out: >= 0: sleep in poll(fd) for `events` instead of on a word */
     short events;
     struct fmp_polled *many; /* out: not NULL: sleep in poll() for any of these instead */
     unsigned n_many;
