@@ -1,4 +1,4 @@
-"""What is sent arrives as pickle would have it: values, exact types, and what is one object twice."""
+"""What is sent arrives as pickle would have it: values, exact types, what is one object twice."""
 
 import collections
 import enum

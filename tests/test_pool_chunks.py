@@ -1,4 +1,4 @@
-"""Pool: chunks of plain values, which are encoded item by item, are the stdlib's in all that shows."""
+"""Pool: chunks of plain values, encoded item by item, are the stdlib's in all that shows."""
 
 import math
 import multiprocessing
@@ -122,11 +122,11 @@ def test_an_argument_that_repeats_in_a_chunk_is_one_object(pool, stdlib_pool, n)
 
 def test_a_chunk_fails_at_its_first_error(pool, stdlib_pool):
     for p in pool, stdlib_pool:
-        with pytest.raises(ValueError, match="no 1$"):
+        with pytest.raises(ValueError, match=r"no 1$"):
             p.map(fail_if_odd, range(40), 40)
         results = p.imap(fail_if_odd, [0, 2, 4, 5, 6, 8], 2)
         assert [next(results), next(results)] == [0, 2]
-        with pytest.raises(ValueError, match="no 5$"):
+        with pytest.raises(ValueError, match=r"no 5$"):
             next(results)
 
 

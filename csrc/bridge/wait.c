@@ -151,13 +151,9 @@ sleep_and_try(const struct fmp_waiter *waiter, struct fmp_wait *w, int64_t deadl
         if (ns == 0) {
             return FMP_TIMEOUT;
         }
-        bool nap = w->word != NULL && w->nap_ns > 0 && w->nap_ns < ns;
         /* With a lock busy the try itself has waited, as long as a tick. */
         bool lock_was_busy = fmp_wait_is_on_lock(w);
-        rc = lock_was_busy ? FMP_TIMEOUT : fmp_wait_sleep(w, nap ? w->nap_ns : ns);
-        if (rc == FMP_TIMEOUT && nap) {
-            continue;
-        }
+        rc = lock_was_busy ? FMP_TIMEOUT : fmp_wait_sleep(w, ns);
         if (rc == FMP_TIMEOUT) {
             ticks++;
             if (waiter->tick != NULL) {

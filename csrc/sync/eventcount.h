@@ -83,7 +83,8 @@ fmp_wait_on_many(struct fmp_wait *w, struct fmp_polled *many, unsigned n)
     w->n_many = n;
 }
 
-/* Sleeps once, at most `ns`. FMP_OK, FMP_TIMEOUT, -EINTR, or -errno of a descriptor's. */
+/* Sleeps once, at most `ns`. FMP_OK, at a nap's end too; FMP_TIMEOUT, -EINTR, or -errno of a
+ * descriptor's. */
 int fmp_wait_sleep(const struct fmp_wait *w, int64_t ns);
 
 /* Has what `w` waits for happened already? Cheap, for spinning. An fd is never polled here. */
