@@ -100,9 +100,9 @@ note_wait(struct fmp_spin *s, int looks)
 
 /* Watches the word, and tries when it changes. FMP_AGAIN: it has not, or there is nothing to watch. */
 static int
-spin(const struct fmp_waiter *waiter, struct fmp_wait *w, int rounds)
+spin(const struct fmp_waiter *waiter, struct fmp_wait *w, int from, int rounds)
 {
-    for (int i = 0; i < rounds * SPIN_PAUSES && w->word != NULL; i++) {
+    for (int i = from * SPIN_PAUSES; i < rounds * SPIN_PAUSES && w->word != NULL; i++) {
         if (fmp_wait_changed(w)) {
             int rc = waiter->try_once(waiter->arg, w);
             if (rc != FMP_AGAIN) {
@@ -197,12 +197,12 @@ fmp_wait_for(const struct fmp_waiter *waiter)
         let_gather(waiter, &w);
     }
     int with_gil = rounds < ROUNDS_WITH_GIL ? rounds : ROUNDS_WITH_GIL;
-    rc = spin(waiter, &w, with_gil);
+    rc = spin(waiter, &w, 0, with_gil);
     if (rc != FMP_AGAIN) {
         return rc;
     }
     PyThreadState *saved = PyEval_SaveThread();
-    rc = spin(waiter, &w, rounds - with_gil); /* our other threads may be what has to answer */
+    rc = spin(waiter, &w, with_gil, rounds); /* our other threads may be what has to answer */
     if (rc == FMP_AGAIN) {
         if (rounds > 0) {
             spinning_was_vain(waiter->spin);
