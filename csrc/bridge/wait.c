@@ -16,10 +16,10 @@
 #define SPIN_PAUSES 50 /* in a round */
 #define SPIN_ROUNDS 40 /* at the highest level */
 #define ROUNDS_WITH_GIL 2
-#define PROBE_EVERY 32    /* a wait that does not spin any more tries again so often */
+#define PROBE_EVERY 32   /* a wait that does not spin any more tries again so often */
 #define PROBE_RARELY 128 /* ... and less and less often */
-#define SHORT_WAIT 12     /* pauses; a peer that answers needs longer */
-#define STREAM 8          /* so many short waits in a row are one */
+#define SHORT_WAIT 12    /* pauses; a peer that answers needs longer */
+#define STREAM 8         /* so many short waits in a row are one */
 #define GATHER_PAUSES 40
 #define LOCK_GRACE FMP_SECOND
 #define LATE_TICKS 10 /* after so many ticks, sleep longer: many idle waiters cost little */
