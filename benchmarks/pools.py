@@ -1,5 +1,8 @@
 """Pool, and Manager."""
 
+import contextlib
+import multiprocessing.connection
+import multiprocessing.managers
 import os
 
 from .measure import expect, row, timed
@@ -91,10 +94,28 @@ def _set_items(proxy, n):
         proxy[number % 100] = number
 
 
+@contextlib.contextmanager
+def _connections_of(side):
+    """The managers made here, and their proxies, use the connections of the side's package.
+
+    `managers` is one module for both, and importing fastmp has given it fastmp's.
+    """
+    table = multiprocessing.managers.listener_client
+    fastmps = table["pickle"]
+    if not side.is_fastmp:
+        table["pickle"] = multiprocessing.connection.Listener, multiprocessing.connection.Client
+    try:
+        yield
+    finally:
+        table["pickle"] = fastmps
+
+
 @row("manager", "Manager: dict set")
 def manager_dict_set(side):
-    with side.context().Manager() as manager:
-        proxy = manager.dict()
+    with contextlib.ExitStack() as stack:
+        with _connections_of(side):
+            manager = stack.enter_context(side.context().Manager())
+            proxy = manager.dict()
 
         def sample(n):
             seconds, _ = timed(_set_items, proxy, n)

@@ -156,3 +156,43 @@ def fail_once(path):
 
 def ignore_sigterm():
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+class Whole(int):
+    """A number that must stay of its class."""
+
+
+_shared = ["a list", "a string of some length"]
+_lasting = []
+
+
+def shared_list(_):
+    return _shared
+
+
+def shared_text(_):
+    return _shared[1]
+
+
+def fresh_text(x):
+    return f"text {x}"
+
+
+def whole(x):
+    return Whole(x)
+
+
+def is_the_last(x):
+    """Is this the object that the call before was given?"""
+    _lasting.append(x)
+    return len(_lasting) > 1 and _lasting[-2] is x
+
+
+def mixed(x):
+    """Plain results, and from the eighth on one after another that is not."""
+    values = [x, float(x), None, True, False, f"{x}", b"%d" % x, 1 << 70, [x], {x: x}, Whole(x), x]
+    return values[x % len(values)]
+
+
+def lock_at_seven(x):
+    return threading.Lock() if x == 7 else x

@@ -12,144 +12,37 @@
 #include "bridge/errors.h"
 #include "bridge/memory_object.h"
 #include "bridge/pickling.h"
+#include "bridge/tree.h"
 
 #define SEARCHED_ITEMS 16 /* so many items at most when strings are among them: see repeats() */
 
 /* --- writing --------------------------------------------------------------------------------- */
 
-struct writer {
-    struct fmp_encoded *e;
-    uint8_t *data;
-    size_t used;
-    size_t room;
-};
-
-static bool
-make_room(struct writer *w, size_t more)
+void
+fmp_encoded_init(struct fmp_encoded *e, const void *prefix, size_t n_prefix)
 {
-    size_t needed = w->used + more;
-    if (needed <= w->room) {
-        return true;
+    e->parts = e->one;
+    e->owner = NULL;
+    e->views = NULL;
+    e->n_views = 0;
+    e->heap = NULL;
+    if (n_prefix > 0) {
+        memcpy(e->small + FMP_RECORD_HEADER, prefix, n_prefix);
     }
-    size_t room = needed * 2;
-    uint8_t *fresh = realloc(w->e->heap, room);
-    if (fresh == NULL) {
-        return false;
-    }
-    if (w->e->heap == NULL) {
-        memcpy(fresh, w->data, w->used);
-    }
-    w->e->heap = w->data = fresh;
-    w->room = room;
-    return true;
 }
 
-static bool
-write_bytes(struct writer *w, const void *bytes, size_t n)
+void
+fmp_encoded_finish(struct fmp_encoded *e, const struct fmp_writer *w, uint8_t kind,
+                   const void *tail, size_t n_tail)
 {
-    if (!make_room(w, n)) {
-        return false;
-    }
-    memcpy(w->data + w->used, bytes, n);
-    w->used += n;
-    return true;
-}
-
-/* Sets the record's header and makes `w`'s bytes the first part, `tail` the second. */
-static void
-finish(struct writer *w, uint8_t kind, const void *tail, size_t n_tail)
-{
-    struct fmp_encoded *e = w->e;
     uint64_t header = fmp_record_header(w->used - FMP_RECORD_HEADER + n_tail, kind);
     memcpy(w->data, &header, sizeof(header));
+    e->heap = w->heap;
     e->parts = e->one;
     e->one[0] = (struct fmp_part){w->data, w->used};
     e->one[1] = (struct fmp_part){tail, n_tail};
     e->batch = (struct fmp_batch){
         .parts = e->parts, .n_parts = n_tail > 0 ? 2 : 1, .bytes = w->used + n_tail, .items = 1};
-}
-
-/* What an exact plain value is encoded as; 0 when it is none. */
-static uint8_t
-plain_kind(PyObject *o)
-{
-    if (PyLong_CheckExact(o)) {
-        return FMP_REC_INT;
-    }
-    if (PyUnicode_CheckExact(o)) {
-        return FMP_REC_STR;
-    }
-    if (PyFloat_CheckExact(o)) {
-        return FMP_REC_FLOAT;
-    }
-    if (o == Py_None) {
-        return FMP_REC_NONE;
-    }
-    if (PyBytes_CheckExact(o)) {
-        return FMP_REC_BYTES;
-    }
-    if (o == Py_True) {
-        return FMP_REC_TRUE;
-    }
-    return o == Py_False ? FMP_REC_FALSE : 0;
-}
-
-/* The bytes of a str or bytes object. False: not encodable natively (a lone surrogate). */
-static bool
-text_of(PyObject *o, uint8_t kind, const char **data, Py_ssize_t *size)
-{
-    if (kind == FMP_REC_BYTES) {
-        *data = PyBytes_AS_STRING(o);
-        *size = PyBytes_GET_SIZE(o);
-        return true;
-    }
-    *data = PyUnicode_AsUTF8AndSize(o, size);
-    if (*data == NULL) {
-        PyErr_Clear();
-        return false;
-    }
-    return true;
-}
-
-/* The payload of an int, float or constant. False: an int of more than 64 bits, or no memory;
- * pickle then says which. */
-static bool
-write_number(struct writer *w, PyObject *o, uint8_t kind)
-{
-    if (kind == FMP_REC_INT) {
-        int overflow;
-        int64_t value = PyLong_AsLongLongAndOverflow(o, &overflow);
-        return !overflow && write_bytes(w, &value, sizeof(value));
-    }
-    if (kind == FMP_REC_FLOAT) {
-        double value = PyFloat_AS_DOUBLE(o);
-        return write_bytes(w, &value, sizeof(value));
-    }
-    return true;
-}
-
-static bool
-is_text(uint8_t kind)
-{
-    return kind == FMP_REC_STR || kind == FMP_REC_BYTES;
-}
-
-static bool
-write_item(struct writer *w, PyObject *item, uint8_t kind)
-{
-    if (!write_bytes(w, &kind, 1)) {
-        return false;
-    }
-    if (!is_text(kind)) {
-        return write_number(w, item, kind);
-    }
-    const char *data;
-    Py_ssize_t size;
-    if (!text_of(item, kind, &data, &size) || size > INT32_MAX) {
-        return false;
-    }
-    uint32_t length = (uint32_t)size;
-    return write_bytes(w, &length, sizeof(length)) && write_bytes(w, data, length);
 }
 
 /* Does items[i] stand among the items before it? Then pickle would memoise it, and what is one
@@ -166,59 +59,69 @@ repeats(PyObject **items, Py_ssize_t i)
 }
 
 static bool
-write_sequence(struct writer *w, PyObject **items, Py_ssize_t n)
+write_sequence(struct fmp_writer *w, PyObject **items, Py_ssize_t n)
 {
     uint32_t count = (uint32_t)n;
-    if (n > INT32_MAX || !write_bytes(w, &count, sizeof(count))) {
+    if (n > INT32_MAX || !fmp_write(w, &count, sizeof(count))) {
         return false;
     }
     for (Py_ssize_t i = 0; i < n; i++) {
-        uint8_t kind = plain_kind(items[i]);
-        if (kind == 0 || (is_text(kind) && (n > SEARCHED_ITEMS || repeats(items, i)))
-            || !write_item(w, items[i], kind)) {
+        uint8_t kind = fmp_plain_kind(items[i]);
+        if (kind == 0 || (fmp_plain_is_text(kind) && (n > SEARCHED_ITEMS || repeats(items, i)))
+            || !fmp_write_item(w, items[i], kind)) {
             return false;
         }
     }
     return true;
 }
 
+static bool
+write_flat(struct fmp_writer *w, PyObject *o, uint8_t *kind)
+{
+    if (PyTuple_CheckExact(o)) {
+        *kind = FMP_REC_TUPLE;
+        return write_sequence(w, &PyTuple_GET_ITEM(o, 0), PyTuple_GET_SIZE(o));
+    }
+    if (PyList_CheckExact(o)) {
+        *kind = FMP_REC_LIST;
+        return write_sequence(w, ((PyListObject *)o)->ob_item, PyList_GET_SIZE(o));
+    }
+    return false;
+}
+
 /* True: encoded. False: not a plain value; `e` is as it was. */
 static bool
 encode_plain(struct fmp_encoded *e, PyObject *o, size_t begin)
 {
-    struct writer w = {.e = e, .data = e->small, .used = begin, .room = sizeof(e->small)};
-    uint8_t kind = plain_kind(o);
-    if (is_text(kind)) {
+    struct fmp_writer w = {.data = e->small, .used = begin, .room = sizeof(e->small)};
+    uint8_t kind = fmp_plain_kind(o);
+    if (fmp_plain_is_text(kind)) {
         const char *data;
         Py_ssize_t size;
-        if (!text_of(o, kind, &data, &size)) {
+        if (!fmp_plain_text(o, kind, &data, &size)) {
             return false;
         }
         e->owner = Py_NewRef(o);
-        finish(&w, kind, data, (size_t)size);
+        fmp_encoded_finish(e, &w, kind, data, (size_t)size);
         return true;
     }
     bool done;
     if (kind != 0) {
-        done = write_number(&w, o, kind);
-    }
-    else if (PyTuple_CheckExact(o)) {
-        kind = FMP_REC_TUPLE;
-        done = write_sequence(&w, &PyTuple_GET_ITEM(o, 0), PyTuple_GET_SIZE(o));
-    }
-    else if (PyList_CheckExact(o)) {
-        kind = FMP_REC_LIST;
-        done = write_sequence(&w, ((PyListObject *)o)->ob_item, PyList_GET_SIZE(o));
+        done = fmp_write_value(&w, o, kind);
     }
     else {
-        done = false;
+        done = write_flat(&w, o, &kind);
+        if (!done) {
+            kind = FMP_REC_TREE;
+            w.used = begin;
+            done = fmp_write_tree(&w, o);
+        }
     }
     if (done) {
-        finish(&w, kind, NULL, 0);
+        fmp_encoded_finish(e, &w, kind, NULL, 0);
     }
     else {
-        free(e->heap);
-        e->heap = NULL;
+        free(w.heap);
     }
     return done;
 }
@@ -227,14 +130,7 @@ int
 fmp_encode(struct fmp_codec *codec, struct fmp_encoded *e, PyObject *object, const void *prefix,
            size_t n_prefix)
 {
-    e->parts = e->one;
-    e->owner = NULL;
-    e->views = NULL;
-    e->n_views = 0;
-    e->heap = NULL;
-    if (n_prefix > 0) {
-        memcpy(e->small + FMP_RECORD_HEADER, prefix, n_prefix);
-    }
+    fmp_encoded_init(e, prefix, n_prefix);
     if (encode_plain(e, object, FMP_RECORD_HEADER + n_prefix)) {
         return 0;
     }
@@ -244,13 +140,9 @@ fmp_encode(struct fmp_codec *codec, struct fmp_encoded *e, PyObject *object, con
 void
 fmp_encode_raw(struct fmp_encoded *e, uint8_t kind, const void *data, size_t size)
 {
-    e->owner = NULL;
-    e->views = NULL;
-    e->n_views = 0;
-    e->heap = NULL;
-    struct writer w = {
-        .e = e, .data = e->small, .used = FMP_RECORD_HEADER, .room = sizeof(e->small)};
-    finish(&w, kind, data, size);
+    fmp_encoded_init(e, NULL, 0);
+    struct fmp_writer w = {.data = e->small, .used = FMP_RECORD_HEADER, .room = sizeof(e->small)};
+    fmp_encoded_finish(e, &w, kind, data, size);
 }
 
 void
@@ -269,23 +161,6 @@ fmp_encoded_free(struct fmp_encoded *e)
 
 /* --- reading --------------------------------------------------------------------------------- */
 
-struct reader {
-    const uint8_t *data;
-    size_t left;
-};
-
-static bool
-read_bytes(struct reader *r, void *out, size_t n)
-{
-    if (n > r->left) {
-        return false;
-    }
-    memcpy(out, r->data, n);
-    r->data += n;
-    r->left -= n;
-    return true;
-}
-
 static PyObject *
 malformed(void)
 {
@@ -296,64 +171,16 @@ malformed(void)
 }
 
 static PyObject *
-text_from(uint8_t kind, const uint8_t *data, size_t size)
+read_sequence(const uint8_t *data, size_t size, uint8_t kind)
 {
-    return kind == FMP_REC_BYTES ? PyBytes_FromStringAndSize((const char *)data, (Py_ssize_t)size)
-                                 : PyUnicode_DecodeUTF8((const char *)data, (Py_ssize_t)size, NULL);
-}
-
-/* A constant, int or float; NULL without an exception when it is malformed. */
-static PyObject *
-read_number(struct reader *r, uint8_t kind)
-{
-    int64_t integer;
-    double real;
-    switch (kind) {
-    case FMP_REC_NONE:
-        return Py_NewRef(Py_None);
-    case FMP_REC_FALSE:
-        return Py_NewRef(Py_False);
-    case FMP_REC_TRUE:
-        return Py_NewRef(Py_True);
-    case FMP_REC_INT:
-        return read_bytes(r, &integer, sizeof(integer)) ? PyLong_FromLongLong(integer) : NULL;
-    case FMP_REC_FLOAT:
-        return read_bytes(r, &real, sizeof(real)) ? PyFloat_FromDouble(real) : NULL;
-    default:
-        return NULL;
-    }
-}
-
-static PyObject *
-read_item(struct reader *r)
-{
-    uint8_t kind;
-    if (!read_bytes(r, &kind, 1)) {
-        return NULL;
-    }
-    if (!is_text(kind)) {
-        return read_number(r, kind);
-    }
-    uint32_t length;
-    if (!read_bytes(r, &length, sizeof(length)) || length > r->left) {
-        return NULL;
-    }
-    PyObject *text = text_from(kind, r->data, length);
-    r->data += length;
-    r->left -= length;
-    return text;
-}
-
-static PyObject *
-read_sequence(struct reader *r, uint8_t kind)
-{
+    struct fmp_reader r;
     uint32_t count;
-    if (!read_bytes(r, &count, sizeof(count)) || count > r->left) {
-        return malformed(); /* each item takes at least one byte */
+    if (!fmp_flat_open(&r, data, size, &count)) {
+        return malformed();
     }
     PyObject *sequence = kind == FMP_REC_TUPLE ? PyTuple_New(count) : PyList_New(count);
     for (uint32_t i = 0; sequence != NULL && i < count; i++) {
-        PyObject *item = read_item(r);
+        PyObject *item = fmp_read_item(&r);
         if (item == NULL) {
             Py_DECREF(sequence);
             return malformed();
@@ -372,22 +199,25 @@ PyObject *
 fmp_decode(struct fmp_codec *codec, uint8_t kind, const uint8_t *data, size_t size,
            PyObject *keeper)
 {
-    struct reader r = {data, size};
+    struct fmp_reader r = {data, size};
     PyObject *object;
     switch (kind) {
     case FMP_REC_STR:
     case FMP_REC_BYTES:
-        return text_from(kind, data, size);
+        return fmp_text_from(kind, data, size);
     case FMP_REC_TUPLE:
     case FMP_REC_LIST:
-        return read_sequence(&r, kind);
+        return read_sequence(data, size, kind);
+    case FMP_REC_TREE:
+        object = fmp_read_tree(&r);
+        return object != NULL ? object : malformed();
     case FMP_REC_PICKLE:
     case FMP_REC_RAW:
         return fmp_decode_pickle(codec, data, size);
     case FMP_REC_PICKLE_BUFFERS:
         return fmp_decode_pickle_buffers(codec, data, size, keeper);
     default:
-        object = read_number(&r, kind);
+        object = fmp_read_value(&r, kind);
         return object != NULL ? object : malformed();
     }
 }

@@ -1,7 +1,8 @@
 /* codec.h - Python objects to records and back.
  *
- * None, bools, floats, str, bytes, ints of 64 bits, and flat tuples and lists of them are encoded
- * natively; exact types only, since a subclass has more to it. All else is pickled, protocol 5,
+ * None, bools, floats, str, bytes, ints of 64 bits, flat tuples and lists of them, and small nested
+ * tuples, lists and dicts are encoded natively; exact types only, since a subclass has more to it. All
+ * else is pickled, protocol 5,
  * through multiprocessing's ForkingPickler table, which is read at each call so that reducers may
  * be registered at any time. Large buffers (numpy arrays) go beside the pickle and are copied once
  * on either side.
@@ -11,6 +12,7 @@
 
 #include <Python.h>
 
+#include "bridge/plain.h"
 #include "channel/ring.h"
 
 enum fmp_record_kind {
@@ -21,13 +23,19 @@ enum fmp_record_kind {
     FMP_REC_FLOAT, /* double */
     FMP_REC_STR,   /* UTF-8 */
     FMP_REC_BYTES,
-    FMP_REC_TUPLE, /* u32 count; items: kind (1 byte), int64, double, or u32 length and bytes */
+    FMP_REC_TUPLE, /* u32 count; items */
     FMP_REC_LIST,  /* the same */
     FMP_REC_PICKLE,
     FMP_REC_PICKLE_BUFFERS, /* u64 count, u64 pickle size, {u64 size << 1 | readonly} x count;
                                pickle; buffers, each padded to 16 bytes */
     FMP_REC_RAW,            /* Connection.send_bytes */
-    FMP_REC_USER,           /* from here on: the channel's own */
+    FMP_REC_INT8,           /* of an item; see plain.h */
+    FMP_REC_INT16,
+    FMP_REC_INT32,
+    FMP_REC_TREE, /* a node; see tree.c */
+    FMP_REC_DICT, /* of a node */
+    FMP_REC_REF,
+    FMP_REC_USER, /* from here on: the channel's own */
 };
 
 #define FMP_ENCODED_INLINE 256
@@ -70,6 +78,40 @@ int fmp_encode(struct fmp_codec *codec, struct fmp_encoded *e, PyObject *object,
 void fmp_encode_raw(struct fmp_encoded *e, uint8_t kind, const void *data, size_t size);
 
 void fmp_encoded_free(struct fmp_encoded *e);
+
+/* For who encodes in parts: `e` with nothing but a prefix; then the record that `w` has written, whose
+ * room began in e->small, as its first part and `tail` as its second. */
+void fmp_encoded_init(struct fmp_encoded *e, const void *prefix, size_t n_prefix);
+void fmp_encoded_finish(struct fmp_encoded *e, const struct fmp_writer *w, uint8_t kind,
+                        const void *tail, size_t n_tail);
+
+/* --- item by item, flat.c --------------------------------------------------------------------- */
+
+/* A flat sequence that is encoded and decoded item by item, so that it need never be there as an
+ * object. Of text only what nobody else refers to: that cannot stand in the sequence twice, which
+ * pickle would keep (flat.c). */
+struct fmp_flat {
+    struct fmp_encoded *e;
+    struct fmp_writer w;
+    size_t begin; /* of the payload behind the prefix */
+    uint32_t count;
+};
+
+/* Begins a sequence behind `prefix`, as fmp_encode() does. One of the other three ends it. */
+void fmp_flat_begin(struct fmp_flat *f, struct fmp_encoded *e, const void *prefix, size_t n_prefix);
+/* False: not a plain value, or no memory; the sequence is as it was, to be taken back. */
+bool fmp_flat_add(struct fmp_flat *f, PyObject *item);
+bool fmp_flat_add_int(struct fmp_flat *f, int64_t value);
+/* What was begun becomes a record: FMP_REC_TUPLE or FMP_REC_LIST. */
+void fmp_flat_end(struct fmp_flat *f, uint8_t kind);
+/* The items as a new list, equal to those that were added; NULL with an exception. */
+PyObject *fmp_flat_take_back(struct fmp_flat *f);
+void fmp_flat_drop(struct fmp_flat *f);
+
+/* A record of FMP_REC_TUPLE or FMP_REC_LIST, to be read item by item. False: malformed. */
+bool fmp_flat_open(struct fmp_reader *r, const uint8_t *data, size_t size, uint32_t *count);
+/* The next item; NULL with an exception. */
+PyObject *fmp_flat_next(struct fmp_reader *r);
 
 /* The object of a record. `keeper` is NULL, or an object that owns the memory `data` lies in:
  * then large buffers are not copied but refer to it. FMP_REC_RAW is unpickled. Returns NULL with

@@ -15,47 +15,106 @@
 
 #define SPIN_PAUSES 50 /* in a round */
 #define SPIN_ROUNDS 40 /* at the highest level */
-#define PROBE_EVERY 32 /* a wait that does not spin any more tries again so often */
+#define ROUNDS_WITH_GIL 2
+#define PROBE_EVERY 32   /* a wait that does not spin any more tries again so often */
+#define PROBE_RARELY 128 /* ... and less and less often */
+#define SHORT_WAIT 12    /* pauses; a peer that answers needs longer */
+#define STREAM 8         /* so many short waits in a row are one */
+#define GATHER_PAUSES 40
 #define LOCK_GRACE FMP_SECOND
 #define LATE_TICKS 10 /* after so many ticks, sleep longer: many idle waiters cost little */
 
-/* Spinning pays when the other side is at it right now, which is likely when it paid the last
+/* How many rounds this wait may spin.
+ *
+ * Spinning pays when the other side is at it right now, which is likely when it paid the last
  * time. A peer that sleeps as we do answers late the first time, and early once both spin: so a
- * probe spins at full length, and one that pays brings spinning back at once. */
+ * probe spins at full length, and one that pays brings spinning back at once. One that does not, as
+ * when more threads want to run than there are processors, makes the next one rarer. */
 static int
-spin(const struct fmp_waiter *waiter, struct fmp_wait *w)
+rounds_to_spin(struct fmp_spin *s)
 {
-    struct fmp_spin *s = waiter->spin;
-    if (s == NULL || w->word == NULL || fmp_cpus_available() < 2) {
-        return FMP_AGAIN;
+    if (s == NULL || fmp_cpus_available() < 2) {
+        return 0;
     }
     int level = s->level != 0 ? s->level : SPIN_ROUNDS / 2;
-    int rounds = level;
-    if (level == 1) {
-        if (++s->missed < PROBE_EVERY) {
-            return FMP_AGAIN;
-        }
-        rounds = SPIN_ROUNDS;
+    if (level > 1) {
+        return level;
     }
-    if (s->missed != 0) {
+    uint16_t every = s->probe_every;
+    if (++s->missed < every) {
+        return 0;
+    }
+    s->missed = 0;
+    s->probe_every = every < PROBE_RARELY ? every * 2 : PROBE_RARELY;
+    return SPIN_ROUNDS;
+}
+
+static void
+spinning_has_paid(struct fmp_spin *s)
+{
+    if (s->level != SPIN_ROUNDS) {
+        s->level = SPIN_ROUNDS;
+        s->probe_every = PROBE_EVERY;
+    }
+}
+
+static void
+spinning_was_vain(struct fmp_spin *s)
+{
+    int level = s->level != 0 ? s->level : SPIN_ROUNDS / 2;
+    if (level > 1 && level / 2 <= 1) {
         s->missed = 0;
+        s->probe_every = PROBE_EVERY;
     }
-    for (int i = 0; i < rounds * SPIN_PAUSES; i++) {
+    s->level = (uint16_t)(level > 1 ? level / 2 : 1);
+}
+
+/* A taker that is as fast as the putter finds nothing each time, and by watching for the next record
+ * slows both down: the line that it looks at is the one that each put writes. So when records come one
+ * by one at short intervals, it looks away for a moment and takes those that have come meanwhile. */
+static void
+let_gather(const struct fmp_waiter *waiter, const struct fmp_wait *w)
+{
+    struct fmp_spin *s = waiter->spin;
+    if (!waiter->gather || s->stream < STREAM) {
+        return;
+    }
+    for (int i = 0; i < GATHER_PAUSES; i++) {
+        fmp_pause();
+    }
+    if (atomic_load_explicit(w->word, memory_order_relaxed) - w->seen < 2) {
+        s->stream = 0; /* it was not worth while */
+    }
+}
+
+static void
+note_wait(struct fmp_spin *s, int looks)
+{
+    if (looks > SHORT_WAIT) {
+        s->stream = 0;
+    }
+    else if (s->stream < STREAM) {
+        s->stream++;
+    }
+}
+
+/* Watches the word, and tries when it changes. FMP_AGAIN: it has not, or there is nothing to watch. */
+static int
+spin(const struct fmp_waiter *waiter, struct fmp_wait *w, int from, int rounds)
+{
+    for (int i = from * SPIN_PAUSES; i < rounds * SPIN_PAUSES && w->word != NULL; i++) {
         if (fmp_wait_changed(w)) {
             int rc = waiter->try_once(waiter->arg, w);
             if (rc != FMP_AGAIN) {
-                if (s->level != SPIN_ROUNDS) {
-                    s->level = SPIN_ROUNDS;
-                }
+                spinning_has_paid(waiter->spin);
+                note_wait(waiter->spin, i);
                 return rc;
             }
-            if (w->word == NULL) { /* a busy lock, or much to copy: nothing to watch */
-                return FMP_AGAIN;
-            }
         }
-        fmp_pause();
+        else {
+            fmp_pause();
+        }
     }
-    s->level = (uint16_t)(level > 1 ? level / 2 : 1);
     return FMP_AGAIN;
 }
 
@@ -133,12 +192,23 @@ fmp_wait_for(const struct fmp_waiter *waiter)
         }
         return fmp_run_unlocked(waiter->try_once, waiter->arg);
     }
-    rc = spin(waiter, &w);
+    int rounds = w.word != NULL ? rounds_to_spin(waiter->spin) : 0;
+    if (rounds > 0) {
+        let_gather(waiter, &w);
+    }
+    int with_gil = rounds < ROUNDS_WITH_GIL ? rounds : ROUNDS_WITH_GIL;
+    rc = spin(waiter, &w, 0, with_gil);
     if (rc != FMP_AGAIN) {
         return rc;
     }
     PyThreadState *saved = PyEval_SaveThread();
-    rc = sleep_and_try(waiter, &w, deadline, &saved);
+    rc = spin(waiter, &w, with_gil, rounds); /* our other threads may be what has to answer */
+    if (rc == FMP_AGAIN) {
+        if (rounds > 0) {
+            spinning_was_vain(waiter->spin);
+        }
+        rc = sleep_and_try(waiter, &w, deadline, &saved);
+    }
     PyEval_RestoreThread(saved);
     return rc;
 }

@@ -3,6 +3,7 @@
 #define FMP_BRIDGE_WAIT_H
 
 #include <Python.h>
+#include <stdbool.h>
 
 #include "sync/eventcount.h"
 
@@ -19,6 +20,8 @@ typedef int (*fmp_tick_fn)(void *arg);
 struct fmp_spin {
     _Atomic uint16_t level;  /* 0: not tried yet */
     _Atomic uint16_t missed; /* waits since the last probe that did not spin */
+    _Atomic uint16_t probe_every;
+    _Atomic uint16_t stream; /* short waits in a row */
 };
 
 struct fmp_waiter {
@@ -26,6 +29,7 @@ struct fmp_waiter {
     void *arg;
     fmp_tick_fn tick;      /* or NULL */
     struct fmp_spin *spin; /* or NULL: do not spin */
+    bool gather;           /* the word counts records, and one of them can wait for the next */
     int64_t deadline;      /* FMP_NEVER, or absolute on the monotonic clock; 0: do not wait */
 };
 

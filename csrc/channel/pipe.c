@@ -2,7 +2,7 @@
  *
  * Uses three of a ring's extra words:
  *   RUNG     under tail_lock: a bell byte for this ring lies in the reader's socket
- *   SPINNER  by readers: 0, or when one registered as spinning (microseconds, odd)
+ *   WATCHER  by readers: 0, or when one registered as watching (microseconds, odd)
  *   CLOSES   by readers, as they close: how often an end that reads this ring was closed
  *
  * The bell. Only a writer can make the reader's socket readable. It does so under tail_lock, before
@@ -10,20 +10,22 @@
  * under tail_lock too and only if the ring is empty there and then: clears RUNG, takes a byte. So
  * no put comes between the look and the silencing, and while a record is there, a byte is.
  *
- * The exemption, which spares two peers that answer each other at once four system calls a round:
- * a reader that spins is registered in SPINNER, and a writer that finds the ring empty and a
- * spinner need not ring. The promise of a registered reader is to see the record, so:
- *   - it spins on what it saw of the ring before it registered;
+ * The exemption, which spares two peers that answer each other at once the system calls of bells, and
+ * the reader from being woken by a bell before there is anything to read: a reader watches the ring,
+ * spinning at first and then asleep on its tail for a nap, before it turns to the socket. It is
+ * registered in WATCHER, and a writer that finds the ring empty and a watcher need not ring. The
+ * promise of a registered reader is to see the record, so:
+ *   - it watches for what it saw of the ring before it registered;
  *   - when it takes a record, it deregisters before it commits the take. A writer who sees the ring
- *     empty after that take (it looks at head first) sees no spinner either;
+ *     empty after that take (it looks at head first) sees no watcher either;
  *   - when it gives up, it deregisters under tail_lock and looks at the ring again afterwards. A
  *     writer's look, commit and all are one section of that lock.
- * Another reader may take the spinner's record; then it spins on, still registered. Two spinners
+ * Another reader may take the watcher's record; then it goes on, still registered. Two watchers
  * may register; the first to leave deregisters both, which costs a needless ring.
- * A registration counts for LEASE_US only, so a killed or stopped spinner is not trusted.
+ * A registration counts for LEASE_US only, so a killed or stopped watcher is not trusted.
  *
  * The peer. A bell that nobody can hear fails with EPIPE. Without ringing, a writer knows that a
- * reader lives from a spinner, or has looked at the socket within PEER_GRACE_NS, or looks; and it
+ * reader lives from one that has registered within ALIVE_US, or has looked at the socket within PEER_GRACE_NS, or looks; and it
  * always looks when an end was closed (CLOSES) since. So a close is noticed at once, a death
  * at most that much later, sooner than anybody can be told of it.
  *
@@ -34,7 +36,7 @@
  *
  * What a kill leaves: between send and RUNG, or RUNG cleared and the byte taken: a byte too many,
  * the bell rings over an empty ring until a receive or poll that finds it so takes it. After RUNG
- * and before the commit: the same. A record that was committed for a spinner who was then killed is
+ * and before the commit: the same. A record that was committed for a watcher who was then killed is
  * not announced to other readers of that end until the next one comes; who receives sees it at the
  * next tick. No record is ever half there (ring.c).
  */
@@ -51,7 +53,7 @@
 #include "platform/poll.h"
 #include "platform/socket.h"
 
-enum { RUNG, SPINNER, CLOSES };
+enum { RUNG, WATCHER, CLOSES };
 
 enum {
     EMPTY = FMP_PIPE_DIRECT + 1, /* besides enum fmp_status, within this file */
@@ -62,9 +64,11 @@ enum {
  * told from bells. */
 #define BELL 0xd1
 
-#ifndef LEASE_US     /* the stepper's victims take longer over an instruction */
-#define LEASE_US 200 /* wait.c spins less */
+#define NAP_NS 1000000
+#ifndef LEASE_US      /* the stepper's victims take longer over an instruction */
+#define LEASE_US 2000 /* a nap is shorter */
 #endif
+#define ALIVE_US 200 /* so long a reader that has registered needs not be looked for */
 #define PEER_GRACE_NS 50000
 
 static fmp_a32 *
@@ -165,8 +169,12 @@ fmp_pipe_hang_up(struct fmp_pipe *p, bool in_use)
         atomic_fetch_add(word_of(p->in, CLOSES), 1);
         fmp_wake(fmp_low_half(&p->in->shm->head), &p->in->shm->putters, INT_MAX);
     }
-    if (in_use && p->out != NULL) {
-        fmp_wake(fmp_low_half(&p->out->shm->head), &p->out->shm->putters, INT_MAX);
+    if (p->out != NULL) {
+        /* Who naps on it looks at the socket then. */
+        fmp_wake(fmp_low_half(&p->out->shm->tail), &p->out->shm->takers, INT_MAX);
+        if (in_use) {
+            fmp_wake(fmp_low_half(&p->out->shm->head), &p->out->shm->putters, INT_MAX);
+        }
     }
 }
 
@@ -193,15 +201,17 @@ microseconds(void)
     return (uint32_t)(fmp_now() / 1000);
 }
 
+/* Is a reader registered that will see what is put now? Then for how long it has been. */
 static bool
-somebody_spins(struct fmp_ring *ring)
+somebody_watches(struct fmp_ring *ring, uint32_t *age_us)
 {
-    /* head before SPINNER: see above. */
+    /* head before WATCHER: see above. */
     if (fmp_ring_count(ring) != 0) {
         return false;
     }
-    uint32_t since = atomic_load(word_of(ring, SPINNER));
-    return since != 0 && microseconds() - (since & ~UINT32_C(1)) < LEASE_US;
+    uint32_t since = atomic_load(word_of(ring, WATCHER));
+    *age_us = microseconds() - (since & ~UINT32_C(1));
+    return since != 0 && *age_us < LEASE_US;
 }
 
 /* Is anybody left to read? Asks the kernel. */
@@ -243,8 +253,9 @@ announce(struct fmp_pipe *p)
     if (atomic_load_explicit(rung, memory_order_relaxed) != 0) {
         return check_peer(p);
     }
-    if (somebody_spins(p->out)) {
-        return FMP_OK;
+    uint32_t age_us;
+    if (somebody_watches(p->out, &age_us)) {
+        return age_us < ALIVE_US ? FMP_OK : check_peer(p);
     }
     FMP_POINT("pipe: before the bell");
     int rc = fmp_socket_send_byte(p->fd, BELL);
@@ -323,15 +334,24 @@ silence_if_empty(struct fmp_pipe *p, struct fmp_wait *w)
     return rc;
 }
 
+/* Having seen of the ring what `w` holds. */
+static void
+watch(struct fmp_pipe *p, struct fmp_pipe_call *call)
+{
+    atomic_store(word_of(p->in, WATCHER), microseconds() | 1);
+    FMP_POINT("pipe: registered");
+    call->watching = true;
+}
+
 static int
-stop_spinning(struct fmp_pipe *p, struct fmp_pipe_call *call, struct fmp_wait *w)
+stop_watching(struct fmp_pipe *p, struct fmp_pipe_call *call, struct fmp_wait *w)
 {
     FMP_POINT("pipe: giving up");
     int rc = fmp_ring_lock_tail(p->in, w);
     if (rc == FMP_OK) {
-        atomic_store(word_of(p->in, SPINNER), 0);
+        atomic_store(word_of(p->in, WATCHER), 0);
         fmp_ring_unlock_tail(p->in);
-        call->spinning = false;
+        call->watching = false;
     }
     return rc;
 }
@@ -438,9 +458,9 @@ take(struct fmp_pipe *p, struct fmp_pipe_call *call, struct fmp_buffer *out, str
     uint64_t commit;
     rc = read_record(p, call, out, w, &commit);
     if (rc == FMP_OK) {
-        if (call->spinning) {
-            atomic_store(word_of(p->in, SPINNER), 0);
-            call->spinning = false;
+        if (call->watching) {
+            atomic_store(word_of(p->in, WATCHER), 0);
+            call->watching = false;
         }
         FMP_POINT("pipe: to take");
         fmp_ring_commit_take(p->in, commit);
@@ -456,40 +476,54 @@ take(struct fmp_pipe *p, struct fmp_pipe_call *call, struct fmp_buffer *out, str
     return rc;
 }
 
+/* The ring is empty. FMP_AGAIN: wait as `w` says, watching it while the GIL is held and then asleep for
+ * a nap, at last on the socket. RETRY: look at it again. EMPTY: look at the socket. */
+static int
+wait_for_record(struct fmp_pipe *p, struct fmp_pipe_call *call, struct fmp_wait *w)
+{
+    if (!call->at_once && w->budget_ns == 0) {
+        if (!call->watching) {
+            watch(p, call);
+        }
+        return FMP_AGAIN; /* `w` holds what we saw before registering */
+    }
+    call->nonblocking = !call->at_once && p->exposed && fmp_fd_nonblocking(p->fd);
+    bool may_sleep = !call->at_once && !call->nonblocking;
+    if (may_sleep && !call->napped) {
+        call->napped = true;
+        watch(p, call); /* anew */
+        w->nap_ns = NAP_NS;
+        return FMP_AGAIN;
+    }
+    if (call->watching) {
+        int rc = stop_watching(p, call, w);
+        return rc == FMP_OK ? RETRY : rc;
+    }
+    if (may_sleep && !call->slept) {
+        call->slept = true;
+        fmp_wait_on_fd(w, p->fd, FMP_POLL_IN);
+        return FMP_AGAIN;
+    }
+    return EMPTY;
+}
+
 int
 fmp_pipe_receive(struct fmp_pipe *p, struct fmp_pipe_call *call, struct fmp_buffer *out,
                  struct fmp_wait *w)
 {
-    bool may_spin = w->budget_ns == 0 && !call->at_once;
     for (;;) {
         if (atomic_load(&p->closed)) {
             return -EBADF;
         }
-        if (call->spinning && !may_spin) {
-            int rc = stop_spinning(p, call, w);
-            if (rc != FMP_OK) {
-                return rc;
-            }
-        }
         int rc = take(p, call, out, w);
+        if (rc == EMPTY) {
+            rc = wait_for_record(p, call, w);
+        }
+        if (rc == RETRY) {
+            continue;
+        }
         if (rc != EMPTY) {
             return rc;
-        }
-        if (may_spin) {
-            if (!call->spinning) {
-                atomic_store(word_of(p->in, SPINNER), microseconds() | 1);
-                FMP_POINT("pipe: registered");
-                call->spinning = true;
-            }
-            return FMP_AGAIN; /* `w` holds what we saw before registering */
-        }
-        if (!call->slept && !call->at_once) {
-            call->slept = true;
-            call->nonblocking = p->exposed && fmp_fd_nonblocking(p->fd);
-            if (!call->nonblocking) {
-                fmp_wait_on_fd(w, p->fd, FMP_POLL_IN);
-                return FMP_AGAIN;
-            }
         }
         rc = look_at_socket(p, w);
         if (rc == FMP_AGAIN && w->fd >= 0 && call->nonblocking) {
@@ -531,8 +565,8 @@ int
 fmp_pipe_finish(struct fmp_pipe *p, struct fmp_pipe_call *call, struct fmp_wait *w)
 {
     int rc = FMP_OK;
-    if (call->spinning) {
-        rc = stop_spinning(p, call, w);
+    if (call->watching) {
+        rc = stop_watching(p, call, w);
     }
     if (rc == FMP_OK && call->bell_rings) {
         rc = silence_if_empty(p, w);

@@ -46,9 +46,10 @@ struct fmp_pipe_call {
     void *into;      /* after FMP_PIPE_DIRECT: where that payload shall be copied */
     uint64_t header;
     bool nonblocking; /* found out: the descriptor is, so a receive fails instead of waiting */
-    bool slept;
-    bool spinning;   /* registered as a spinner: fmp_pipe_finish() must follow */
-    bool bell_rings; /* took the last record but could not silence the bell: finish() does */
+    bool napped;      /* on the ring */
+    bool slept;       /* on the socket */
+    bool watching;    /* registered as such: fmp_pipe_finish() must follow */
+    bool bell_rings;  /* took the last record but could not silence the bell: finish() does */
 };
 
 /* Two connected ends; `a` only reads and `b` only writes unless duplex. */
@@ -84,7 +85,7 @@ int fmp_pipe_poll(struct fmp_pipe *p, struct fmp_pipe_call *call, struct fmp_wai
 static inline bool
 fmp_pipe_unfinished(const struct fmp_pipe_call *call)
 {
-    return call->spinning || call->bell_rings;
+    return call->watching || call->bell_rings;
 }
 int fmp_pipe_finish(struct fmp_pipe *p, struct fmp_pipe_call *call, struct fmp_wait *w);
 

@@ -17,8 +17,10 @@
  *   py_pool_cancel.c   ending a job before its results are there
  *   py_pool_function.c functions by name
  *   py_pool_feed.c     objects to tasks
+ *   py_pool_chunk.c    an iterable to the arguments of tasks
  *   py_pool_collect.c  waiting, the collector's role, results to objects, dead workers
  *   py_pool_worker.c   the worker's loop
+ *   py_pool_call.c     ... and its calls
  */
 #ifndef FMP_OBJECTS_POOL_H
 #define FMP_OBJECTS_POOL_H
@@ -125,9 +127,18 @@ struct fmp_items {
     size_t room;
 };
 
+/* What is left of a range, in the place of its iterator. */
+struct fmp_range {
+    bool known; /* the source is a range of 64 bit integers */
+    uint64_t left;
+    int64_t next;
+    int64_t step;
+};
+
 /* Where a job's tasks come from. */
 struct fmp_feed {
-    PyObject *source;   /* iterator; NULL: nothing is left to feed */
+    PyObject *source; /* iterator; NULL: nothing is left to feed */
+    struct fmp_range range;
     PyObject *function; /* until the last task is out */
     PyObject *name;     /* the function's, in bytes; NULL: it goes with each task */
     Py_ssize_t chunk;   /* items for a task; 0: one, bare */
@@ -184,6 +195,9 @@ PyObject *fmp_job_get(FmpJob *job, int64_t deadline);
 bool fmp_job_pending(const FmpJob *job, uint32_t index, uint64_t *full);
 /* The result of a task; steals `value`. Ignored when the task is done already. */
 void fmp_job_set(FmpJob *job, uint32_t index, bool success, PyObject *value);
+/* The same of a chunk of a map, still as a record of FMP_REC_LIST: its items are made where they
+ * belong. False: decode it, and take the other way. */
+bool fmp_job_set_flat(FmpJob *job, uint32_t index, const uint8_t *data, size_t size);
 /* Completes the job if its last result is in. */
 void fmp_job_check(FmpJob *job);
 /* An unfinished call or map fails as a whole, with its callback. */
@@ -230,6 +244,18 @@ int fmp_feed_cut(FmpJob *job);
 /* Sleeps until there is room again for the job's tasks. 0, or -1 with an exception. */
 int fmp_feed_wait(FmpBoard *b, FmpJob *job);
 
+/* py_pool_chunk.c: what a task of a map is about. */
+struct fmp_argument {
+    Py_ssize_t items;
+    PyObject *object; /* or NULL: it is encoded already */
+};
+
+/* The numbers of a range are known without its iterator, and need not be made to be encoded. */
+void fmp_feed_look_at_range(struct fmp_range *r, PyObject *iterable);
+/* The argument of the next task, as an object or in `e`. 1; 0 at the end, or with the exception of the
+ * iterable. */
+int fmp_feed_next(struct fmp_feed *f, struct fmp_encoded *e, struct fmp_argument *a);
+
 /* --- collecting, py_pool_collect.c ------------------------------------------------------------ */
 
 struct fmp_pool_waiter {
@@ -274,6 +300,23 @@ PyObject *fmp_board_running(FmpBoard *self, PyObject *object);
 /* py_pool_worker.c */
 PyObject *fmp_pool_work(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args);
 PyObject *fmp_pool_report_start(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args);
+
+/* py_pool_call.c: calls that a worker makes. The result, or NULL with an exception. */
+PyObject *fmp_pool_call_task(uint32_t mode, PyObject *function, PyObject *argument);
+
+/* A chunk of plain items is called for as it lies in the record, and its results are encoded as they
+ * come, so that neither is ever there as an object. From the first result on that has to be pickled,
+ * they are gathered in a list. */
+struct fmp_flat_call {
+    PyObject *function;
+    struct fmp_reader items;
+    uint32_t count;
+    struct fmp_flat results; /* begun by the caller */
+    PyObject *list;          /* out: instead of `results`; or NULL */
+};
+
+/* 0; or -1 with an exception, and nothing to be freed. */
+int fmp_pool_call_flat(struct fmp_flat_call *c);
 
 /* py_pool_slots.c: the number of a slot. 0, or -1 with an exception. The rest are methods. */
 int fmp_pool_slot_argument(FmpBoard *self, PyObject *number, uint32_t *slot);

@@ -66,6 +66,7 @@ board_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
     self->finished = PyList_New(0);
     self->feeds = PyList_New(0);
     self->generation = fmp_fork_generation();
+    self->looked_at = fmp_now(); /* there is nobody yet who could have died */
     if (self->state == NULL || self->cache == NULL || self->finished == NULL || self->feeds == NULL
         || open_board(self, what) < 0) {
         Py_DECREF(self);

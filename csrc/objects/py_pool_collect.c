@@ -18,7 +18,10 @@
 #include "platform/clock.h"
 
 #define STACK_BYTES 4096
-#define MOST_WANTED 64 /* results that may wait for a collector who needs them all anyway */
+/* So many items may wait for a collector who needs them all anyway, in at most so many results. More
+ * are dealt out while the workers go on. */
+#define MOST_ITEMS_WANTED 1024
+#define MOST_WANTED 64
 
 PyObject *
 fmp_pool_call_python(const char *name, const char *format, ...)
@@ -201,6 +204,10 @@ static int
 deliver(FmpBoard *b, FmpJob *job, const struct record *r)
 {
     bool success = r->head.status == FMP_RESULT_OK;
+    if (success && !r->cut && r->kind == FMP_REC_LIST
+        && fmp_job_set_flat(job, r->head.tag.index, r->data, r->size)) {
+        return 0;
+    }
     PyObject *value = decode(b, r);
     if (value != NULL && r->head.status == FMP_RESULT_EXIT) {
         Py_SETREF(value, fmp_pool_call_python("worker_left", "(OkO)", job,
@@ -336,8 +343,9 @@ wanted(const FmpBoard *b, const FmpJob *job)
         || !fmp_pool_idle(b)) {
         return 1;
     }
-    uint64_t left = job->fed - job->received;
-    return left < MOST_WANTED ? (uint32_t)left : MOST_WANTED;
+    uint64_t left = job->fed - job->received, most = MOST_ITEMS_WANTED / (uint64_t)job->chunksize;
+    most = most > MOST_WANTED ? MOST_WANTED : most > 0 ? most : 1;
+    return (uint32_t)(left < most ? left : most);
 }
 
 /* Takes a batch and deals it out; as the collector, when `me` is given. FMP_OK also when somebody

@@ -40,6 +40,15 @@ struct task {
     PyObject *name; /* of the function, in bytes, or NULL; the caller's */
 };
 
+/* `name` is the function's, or NULL when it is pickled with the argument. */
+static void
+begin_task(struct task *t, const FmpJob *job, PyObject *name, uint32_t mode, uint64_t index)
+{
+    t->begin.head =
+        (struct fmp_task_head){.tag = {.index = (uint32_t)index, .job = job->number}, .mode = mode};
+    t->name = name;
+}
+
 static void
 free_task(struct task *t)
 {
@@ -49,7 +58,8 @@ free_task(struct task *t)
     fmp_encoded_free(&t->argument);
 }
 
-/* Puts head and function before the encoded argument, whose own record header is left out. */
+/* Puts head and function before the encoded argument, whose own record header is left out. 0; or -1
+ * with an exception, and the task freed. */
 static int
 gather_task(struct task *t)
 {
@@ -63,6 +73,7 @@ gather_task(struct task *t)
         t->parts = malloc((argument->n_parts + 3) * sizeof(struct fmp_part));
         if (t->parts == NULL) {
             t->parts = t->few;
+            free_task(t);
             PyErr_NoMemory();
             return -1;
         }
@@ -83,18 +94,13 @@ gather_task(struct task *t)
     return 0;
 }
 
-/* Encodes a task; `name` is the function's, or NULL when it is pickled with the argument. 0, or -1
- * with an exception. */
+/* Encodes the argument of a task that was begun. 0, or -1 with an exception. */
 static int
-encode_task(FmpBoard *b, FmpJob *job, struct task *t, PyObject *function, PyObject *name,
-            PyObject *argument, uint32_t mode, uint64_t index)
+encode_task(FmpBoard *b, struct task *t, PyObject *function, PyObject *argument)
 {
-    t->begin.head =
-        (struct fmp_task_head){.tag = {.index = (uint32_t)index, .job = job->number}, .mode = mode};
-    t->name = name;
     struct fmp_codec *codec = &b->state->codec;
     int rc;
-    if (name != NULL) {
+    if (t->name != NULL) {
         rc = fmp_encode(codec, &t->argument, argument, NULL, 0);
     }
     else {
@@ -102,14 +108,7 @@ encode_task(FmpBoard *b, FmpJob *job, struct task *t, PyObject *function, PyObje
         rc = both != NULL ? fmp_encode(codec, &t->argument, both, NULL, 0) : -1;
         Py_XDECREF(both);
     }
-    if (rc < 0) {
-        return -1;
-    }
-    if (gather_task(t) < 0) {
-        free_task(t);
-        return -1;
-    }
-    return 0;
+    return rc < 0 ? -1 : gather_task(t);
 }
 
 /* --- putting ---------------------------------------------------------------------------------- */
@@ -235,8 +234,8 @@ fmp_feed_call(FmpBoard *b, FmpJob *job, PyObject *function, PyObject *args, PyOb
     Py_XSETREF(job->function, Py_NewRef(function));
     job->fed = 1;
     if (rc == 0) {
-        rc = encode_task(b, job, &t, function, name, argument,
-                         (plain ? FMP_TASK_CALL : FMP_TASK_CALL_KW) | timed, 0);
+        begin_task(&t, job, name, (plain ? FMP_TASK_CALL : FMP_TASK_CALL_KW) | timed, 0);
+        rc = encode_task(b, &t, function, argument);
     }
     if (rc == 0) {
         rc = put_batch(b, &t.batch);
@@ -267,6 +266,10 @@ fmp_feed_begin(FmpJob *job, PyObject *function, PyObject *iterable, Py_ssize_t c
     Py_XSETREF(f->name, fmp_function_to_name(function));
     Py_XSETREF(f->source, source);
     f->chunk = chunk;
+    f->range = (struct fmp_range){0};
+    if (chunk > 0 && !star && f->name != NULL) {
+        fmp_feed_look_at_range(&f->range, iterable);
+    }
     f->star = star;
     f->limit = limit;
     f->budget = sequence || limit > 0 ? SEQUENCE_BUDGET : ITERATOR_BUDGET;
@@ -287,38 +290,6 @@ has_room(FmpBoard *b, const FmpJob *job, const struct stage *s)
     /* However large tasks are: one for each worker, so that none has to wait for us. */
     return waiting < SEQUENCE_BUDGET
         && fmp_ring_count(&b->board.tasks.ring) + s->items < b->board.n_workers / 2;
-}
-
-/* The argument of the next task, and how many items it holds; NULL at the end, or with the
- * exception of the iterable. */
-static PyObject *
-next_argument(PyObject *source, Py_ssize_t chunk, Py_ssize_t *items)
-{
-    PyObject *item = PyIter_Next(source);
-    *items = item != NULL;
-    if (chunk == 0 || item == NULL) {
-        return item;
-    }
-    PyObject *list = PyList_New(0);
-    while (list != NULL && item != NULL) {
-        int rc = PyList_Append(list, item);
-        Py_DECREF(item);
-        item = NULL;
-        if (rc < 0) {
-            Py_CLEAR(list);
-        }
-        else if (PyList_GET_SIZE(list) < chunk) {
-            item = PyIter_Next(source);
-            *items += item != NULL;
-        }
-    }
-    if (list == NULL || PyErr_Occurred()) { /* items before the exception are lost with it */
-        Py_XDECREF(list);
-        return NULL;
-    }
-    PyObject *tuple = PyList_AsTuple(list);
-    Py_DECREF(list);
-    return tuple;
 }
 
 /* The iterable has ended, or failed: the exception is the result of a task of its own. 0, or -1
@@ -344,27 +315,38 @@ mode_of(const struct fmp_feed *f)
     return f->star ? FMP_TASK_MANY_STAR : FMP_TASK_MANY;
 }
 
+static void
+drop_argument(struct task *t, struct fmp_argument *a)
+{
+    if (a->object == NULL) {
+        fmp_encoded_free(&t->argument);
+    }
+    Py_XDECREF(a->object);
+}
+
+/* Gives out a task with the argument, which is dropped. */
 static int
-feed_argument(struct stage *s, PyObject *argument, Py_ssize_t items)
+feed_argument(struct stage *s, struct task *t, struct fmp_argument *a)
 {
     FmpBoard *b = s->board;
     FmpJob *job = s->job;
     struct fmp_feed *f = &job->feed;
     uint64_t index = job->fed++;
-    job->fed_items += items;
-    struct task t;
+    job->fed_items += a->items;
     PyObject *function = Py_NewRef(f->function); /* pickling may end the feed */
     PyObject *name = Py_XNewRef(f->name);
-    int rc = encode_task(b, job, &t, function, name, argument, mode_of(f), index);
+    begin_task(t, job, name, mode_of(f), index);
+    int rc = a->object != NULL ? encode_task(b, t, function, a->object) : gather_task(t);
     if (rc == 0) {
-        rc = stage_task(s, &t, index);
-        free_task(&t);
+        rc = stage_task(s, t, index);
+        free_task(t);
     }
     else {
         rc = fail_tasks(job, index, 1);
     }
     Py_DECREF(function);
     Py_XDECREF(name);
+    Py_XDECREF(a->object);
     return rc;
 }
 
@@ -379,17 +361,16 @@ feed_while_room(struct stage *s)
         if (!has_room(s->board, job, s)) {
             return 0;
         }
-        Py_ssize_t items;
-        PyObject *source = Py_NewRef(job->feed.source);
-        PyObject *argument = next_argument(source, job->feed.chunk, &items);
-        Py_DECREF(source);
-        if (argument == NULL || job->feed.source == NULL) {
-            Py_XDECREF(argument);
+        struct task t;
+        struct fmp_argument a;
+        int found = fmp_feed_next(&job->feed, &t.argument, &a);
+        if (found && job->feed.source == NULL) {
+            drop_argument(&t, &a);
+        }
+        if (!found || job->feed.source == NULL) {
             return source_ended(job);
         }
-        int rc = feed_argument(s, argument, items);
-        Py_DECREF(argument);
-        if (rc < 0) {
+        if (feed_argument(s, &t, &a) < 0) {
             fmp_job_end_feed(job);
             return -1;
         }

@@ -218,6 +218,47 @@ fmp_job_set(FmpJob *job, uint32_t index, bool success, PyObject *value)
     }
 }
 
+/* Replaces so many items of the job's list. -1: it is malformed, or there is no memory, and the
+ * exception is not worth telling: who decodes it all meets it again. Nobody else has the list: the
+ * results so far are what `_value` shows, but in a Python without a GIL. */
+static int
+read_items(PyObject *list, Py_ssize_t at, struct fmp_reader *r, uint32_t count)
+{
+    for (Py_ssize_t i = at; i < at + (Py_ssize_t)count; i++) {
+        PyObject *item = fmp_flat_next(r);
+        if (item == NULL || PyList_SetItem(list, i, item) < 0) {
+            PyErr_Clear();
+            return -1;
+        }
+    }
+    return 0;
+}
+
+bool
+fmp_job_set_flat(FmpJob *job, uint32_t index, const uint8_t *data, size_t size)
+{
+    uint64_t full;
+    struct fmp_reader r;
+    uint32_t count;
+    if (job->kind != FMP_JOB_MAP || job->feed.chunk == 0 || !job->success || job->complete
+        || !fmp_job_pending(job, index, &full) || !fmp_flat_open(&r, data, size, &count)) {
+        return false;
+    }
+    Py_ssize_t at = (Py_ssize_t)full * job->chunksize, room = PyList_GET_SIZE(job->value) - at;
+    if (count > job->chunksize || (Py_ssize_t)count > room
+        || (count < job->chunksize && (Py_ssize_t)count != room)
+        || read_items(job->value, at, &r, count) < 0) {
+        return false;
+    }
+    if (mark(&job->marks, full) < 0) {
+        give_up(job);
+        return true;
+    }
+    job->received++;
+    fmp_job_check(job);
+    return true;
+}
+
 /* --- the end ---------------------------------------------------------------------------------- */
 
 void

@@ -75,6 +75,22 @@ post_batch(struct worker *me, const struct fmp_batch *batch)
     return rc;
 }
 
+/* Posts and frees a result behind `head`; 0, or -2 with the exception of a full machine. */
+static int
+post_encoded(struct worker *me, const struct fmp_result_head *head, struct fmp_encoded *e)
+{
+    if (head->leaving) { /* first: who reads the result then sees why */
+        fmp_taskboard_set_state(&me->board->board, me->slot, me->last_state);
+    }
+    int rc = post_batch(me, &e->batch);
+    fmp_encoded_free(e);
+    if (rc != FMP_OK) {
+        fmp_raise(rc, "send a result");
+        return -2;
+    }
+    return 0;
+}
+
 /* Encodes and posts; 0, -1 with the exception of encoding, -2 with that of a full machine. */
 static int
 post_value(struct worker *me, const struct fmp_result_head *head, PyObject *value)
@@ -83,16 +99,7 @@ post_value(struct worker *me, const struct fmp_result_head *head, PyObject *valu
     if (fmp_encode(&me->board->state->codec, &e, value, head, sizeof(*head)) < 0) {
         return -1;
     }
-    if (head->leaving) { /* first: who reads the result then sees why */
-        fmp_taskboard_set_state(&me->board->board, me->slot, me->last_state);
-    }
-    int rc = post_batch(me, &e.batch);
-    fmp_encoded_free(&e);
-    if (rc != FMP_OK) {
-        fmp_raise(rc, "send a result");
-        return -2;
-    }
-    return 0;
+    return post_encoded(me, head, &e);
 }
 
 /* Posts the exception that is set as the task's result. When it is one that ends the worker, it is
@@ -157,63 +164,14 @@ post_result(struct worker *me, struct fmp_result_head *head, PyObject *value)
     return rc;
 }
 
+/* Posts results that have been encoded, or in their place that they cannot be sent. */
+static int
+post_flat(struct worker *me, struct fmp_result_head *head, struct fmp_encoded *e)
+{
+    return post_encoded(me, head, e) == 0 ? 0 : post_exception(me, head);
+}
+
 /* --- running ---------------------------------------------------------------------------------- */
-
-static PyObject *
-call_star(PyObject *function, PyObject *arguments)
-{
-    PyObject *tuple = PySequence_Tuple(arguments);
-    PyObject *result = tuple != NULL ? PyObject_Call(function, tuple, NULL) : NULL;
-    Py_XDECREF(tuple);
-    return result;
-}
-
-static PyObject *
-call_many(PyObject *function, PyObject *chunk, bool star)
-{
-    if (!PyTuple_Check(chunk)) {
-        return fmp_raise(FMP_CORRUPT, "take a task of a pool");
-    }
-    Py_ssize_t n = PyTuple_GET_SIZE(chunk);
-    PyObject *results = PyList_New(n);
-    if (results != NULL) {
-        PyObject_GC_UnTrack(results); /* nobody is to find it half full */
-    }
-    for (Py_ssize_t i = 0; results != NULL && i < n; i++) {
-        PyObject *item = PyTuple_GET_ITEM(chunk, i);
-        PyObject *one = star ? call_star(function, item) : PyObject_CallOneArg(function, item);
-        if (one == NULL) {
-            Py_CLEAR(results);
-            break;
-        }
-        PyList_SET_ITEM(results, i, one);
-    }
-    if (results != NULL) {
-        PyObject_GC_Track(results);
-    }
-    return results;
-}
-
-static PyObject *
-call_task(uint32_t mode, PyObject *function, PyObject *argument)
-{
-    switch (mode) {
-    case FMP_TASK_ONE:
-        return PyObject_CallOneArg(function, argument);
-    case FMP_TASK_CALL:
-        return PyTuple_Check(argument) ? PyObject_Call(function, argument, NULL)
-                                       : fmp_raise(FMP_CORRUPT, "take a task of a pool");
-    case FMP_TASK_CALL_KW:
-        return fmp_pool_call_python("call", "(OO)", function, argument);
-    case FMP_TASK_STAR:
-        return call_star(function, argument);
-    case FMP_TASK_MANY:
-    case FMP_TASK_MANY_STAR:
-        return call_many(function, argument, mode == FMP_TASK_MANY_STAR);
-    default:
-        return fmp_raise(FMP_CORRUPT, "take a task of a pool");
-    }
-}
 
 /* The function of a task that carries its name. Borrowed from `me`. */
 static PyObject *
@@ -237,13 +195,20 @@ refuse_task(struct worker *me, const struct fmp_buffer *taken)
     return post_exception(me, &result);
 }
 
+/* Where the argument begins in a task's payload: behind its head and the function's name. */
+static size_t
+argument_at(const struct fmp_task_head *head)
+{
+    return sizeof(*head) + fmp_round_up(head->function, FMP_UNIT);
+}
+
 /* Decodes a task and frees its memory. 0, or -1 with an exception. New references. */
 static int
 decode_task(struct worker *me, const struct fmp_task_head *head, struct fmp_buffer *taken,
             size_t length, PyObject **function, PyObject **argument)
 {
     struct fmp_codec *codec = &me->board->state->codec;
-    size_t begin = sizeof(*head) + fmp_round_up(head->function, FMP_UNIT);
+    size_t begin = argument_at(head);
     *function = *argument = NULL;
     if (begin > length) {
         fmp_buffer_free(taken);
@@ -272,6 +237,40 @@ decode_task(struct worker *me, const struct fmp_task_head *head, struct fmp_buff
     return *function != NULL ? 0 : -1;
 }
 
+/* Runs a chunk of plain items. 1: done, 0: it is none, -1: leave with the exception. Frees `taken`
+ * unless it was none. */
+static int
+run_flat(struct worker *me, const struct fmp_task_head *head, struct fmp_buffer *taken,
+         uint8_t kind, size_t length)
+{
+    const uint8_t *data = taken->data + FMP_RECORD_HEADER;
+    size_t begin = argument_at(head);
+    struct fmp_flat_call c;
+    if (head->mode != FMP_TASK_MANY || kind != FMP_REC_TUPLE || head->function == 0
+        || begin > length || !fmp_flat_open(&c.items, data + begin, length - begin, &c.count)) {
+        return 0;
+    }
+    struct fmp_result_head result = {.tag = head->tag, .leaving = me->leave};
+    struct fmp_encoded e;
+    c.function = Py_XNewRef(function_of(me, head, data + sizeof(*head)));
+    fmp_flat_begin(&c.results, &e, &result, sizeof(result));
+    int rc = c.function != NULL ? fmp_pool_call_flat(&c) : -1;
+    Py_XDECREF(c.function);
+    fmp_buffer_free(taken);
+    if (rc < 0) {
+        rc = post_exception(me, &result);
+    }
+    else if (c.list != NULL) {
+        rc = post_result(me, &result, c.list);
+        Py_DECREF(c.list);
+    }
+    else {
+        fmp_flat_end(&c.results, FMP_REC_LIST);
+        rc = post_flat(me, &result, &e);
+    }
+    return rc < 0 ? -1 : 1;
+}
+
 /* 0; -1 with the exception to leave with. Frees `taken`. */
 static int
 run_task(struct worker *me, struct fmp_buffer *taken)
@@ -295,9 +294,13 @@ run_task(struct worker *me, struct fmp_buffer *taken)
         fmp_taskboard_begin_timed(&me->board->board, me->slot);
         head.mode &= ~(uint32_t)FMP_TASK_TIMED;
     }
+    int flat = run_flat(me, &head, taken, kind, length);
+    if (flat != 0) {
+        return flat < 0 ? -1 : 0;
+    }
     PyObject *function, *argument, *value = NULL;
     if (decode_task(me, &head, taken, length, &function, &argument) == 0) {
-        value = call_task(head.mode, function, argument);
+        value = fmp_pool_call_task(head.mode, function, argument);
     }
     Py_XDECREF(argument);
     Py_XDECREF(function);

@@ -166,7 +166,7 @@ fmp_queue_take(FmpQueue *self, uint32_t max_items, struct fmp_buffer *out, int64
 {
     struct taking t = {self, out, max_items};
     struct fmp_waiter waiter = {
-        .try_once = try_take, .arg = &t, .spin = &self->spin, .deadline = deadline};
+        .try_once = try_take, .arg = &t, .spin = &self->spin, .gather = true, .deadline = deadline};
     int rc = fmp_wait_for(&waiter);
     if (rc == FMP_OK) {
         return 0;

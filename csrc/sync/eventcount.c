@@ -19,8 +19,9 @@ fmp_wait_sleep(const struct fmp_wait *w, int64_t ns)
     if (w->word == 0) {
         return FMP_OK;
     }
+    bool nap = w->nap_ns > 0 && w->nap_ns < ns;
     atomic_fetch_add(w->sleepers, 1);
-    int rc = fmp_futex_wait(w->word, w->seen, ns);
+    int rc = fmp_futex_wait(w->word, w->seen, nap ? w->nap_ns : ns);
     atomic_fetch_sub(w->sleepers, 1);
-    return rc;
+    return nap && rc == FMP_TIMEOUT ? FMP_OK : rc;
 }

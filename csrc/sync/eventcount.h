@@ -33,7 +33,8 @@ struct fmp_wait {
     fmp_a32 *word;     /* out: sleep until *word != seen; NULL: an internal lock was busy */
     uint32_t seen;
     fmp_a32 *sleepers;
-    int fd; /* out: >= 0: sleep in poll(fd) for `events` instead of on a word */
+    int64_t nap_ns; /* out: 0, or sleep on the word no longer than this, then try again */
+    int fd;         /* out: >= 0: sleep in poll(fd) for `events` instead of on a word */
     short events;
     struct fmp_polled *many; /* out: not NULL: sleep in poll() for any of these instead */
     unsigned n_many;
@@ -45,6 +46,7 @@ fmp_wait_on_word(struct fmp_wait *w, fmp_a32 *word, uint32_t seen, fmp_a32 *slee
     w->word = word;
     w->seen = seen;
     w->sleepers = sleepers;
+    w->nap_ns = 0;
     w->fd = -1;
     w->many = 0;
 }
@@ -82,7 +84,8 @@ fmp_wait_on_many(struct fmp_wait *w, struct fmp_polled *many, unsigned n)
     w->n_many = n;
 }
 
-/* Sleeps once, at most `ns`. FMP_OK, FMP_TIMEOUT, -EINTR, or -errno of a descriptor's. */
+/* Sleeps once, at most `ns`. FMP_OK, at a nap's end too; FMP_TIMEOUT, -EINTR, or -errno of a
+ * descriptor's. */
 int fmp_wait_sleep(const struct fmp_wait *w, int64_t ns);
 
 /* Has what `w` waits for happened already? Cheap, for spinning. An fd is never polled here. */

@@ -345,11 +345,45 @@ CASE(a_dead_spinner_is_not_trusted)
     struct receiving r = {.pipe = &b};
     struct fmp_wait w = {.budget_ns = 0, .fd = -1};
     CHECK_EQ(try_receive(&r, &w), FMP_AGAIN); /* registers, and never comes back */
-    CHECK(r.call.spinning);
-    check_sleep_ms(2);
+    CHECK(r.call.watching);
+    check_sleep_ms(5);
     CHECK_EQ(send_number(&a, 1, 4), FMP_OK);
     CHECK(is_readable(&b, 0));
     drop(&a);
+    drop(&b);
+}
+
+/* A reader naps on the ring before it turns to the socket; both ends of that are seen. */
+CASE(who_naps_is_woken_by_a_record_and_by_the_end)
+{
+    struct fmp_pipe a, b;
+    CHECK_EQ(fmp_pipe_create(&a, &b, true), FMP_OK);
+    struct receiving r = {.pipe = &b};
+    struct fmp_wait w = {.budget_ns = FMP_SECOND / 10, .fd = -1};
+    CHECK_EQ(try_receive(&r, &w), FMP_AGAIN);
+    CHECK(r.call.watching && w.word != NULL && w.nap_ns > 0);
+    CHECK_EQ(send_number(&a, 1, 4), FMP_OK);
+    CHECK(!is_readable(&b, 0)); /* no bell for who watches */
+    CHECK_EQ(fmp_wait_sleep(&w, FMP_SECOND), FMP_OK);
+    uint8_t stack[64];
+    fmp_buffer_init(&r.out, stack, sizeof stack);
+    CHECK_EQ(try_receive(&r, &w), FMP_OK);
+    CHECK(!fmp_pipe_unfinished(&r.call));
+    CHECK_EQ(number_of(&r.out), 1);
+    fmp_buffer_free(&r.out);
+
+    struct receiving again = {.pipe = &b};
+    w = (struct fmp_wait){.budget_ns = FMP_SECOND / 10, .fd = -1};
+    CHECK_EQ(try_receive(&again, &w), FMP_AGAIN);
+    CHECK_EQ(fmp_wait_sleep(&w, FMP_SECOND), FMP_OK); /* the nap is over */
+    CHECK_EQ(try_receive(&again, &w), FMP_AGAIN);
+    CHECK(!again.call.watching && w.fd == b.fd);
+    CHECK_EQ(send_number(&a, 2, 4), FMP_OK);
+    CHECK(is_readable(&b, 0));
+    drop(&a);
+    uint32_t number;
+    CHECK_EQ(receive(&b, 0, false, &number), FMP_OK);
+    CHECK_EQ(receive(&b, 0, false, &number), FMP_CLOSED);
     drop(&b);
 }
 
@@ -707,7 +741,7 @@ check_mended(struct ends *e, uint32_t at_most)
     }
     CHECK(!is_readable(&e->b, 0));
     for (int i = 0; i < 3; i++) {
-        check_sleep_ms(i == 0 ? 1 : 0); /* the lease of a dead spinner ends */
+        check_sleep_ms(i == 0 ? 3 : 0); /* the lease of a dead spinner ends */
         CHECK_EQ(send_number(&e->a, 7, 20), FMP_OK);
         CHECK(is_readable(&e->b, 0));
         CHECK_EQ(receive(&e->b, 0, true, &number), FMP_OK);

@@ -283,22 +283,18 @@ MUTANTS: list[Mutant] = [
         (TICKS, "pipe-send"),
     ),
     Mutant(
-        "pipe: who took a message stays registered as a spinner",
+        "pipe: who took a message stays registered as watching",
         "channel/pipe.c",
-        "        if (call->spinning) {\n            atomic_store(word_of(p->in, SPINNER), 0);\n",
-        "        if (call->spinning) {\n",
+        "        if (call->watching) {\n            atomic_store(word_of(p->in, WATCHER), 0);\n",
+        "        if (call->watching) {\n",
         (NO_TICKS, "pipe-receive-spinning"),
         points=240,
     ),
     Mutant(
-        "pipe: a receiver gives up spinning and does not look again",
+        "pipe: a receiver stops watching and does not look again",
         "channel/pipe.c",
-        "            if (rc != FMP_OK) {\n                return rc;\n            }\n        }\n"
-        "        int rc = take(p, call, out, w);\n",
-        "            if (rc != FMP_OK) {\n                return rc;\n            }\n"
-        "            call->slept = true;\n            fmp_wait_on_fd(w, p->fd, FMP_POLL_IN);\n"
-        "            return FMP_AGAIN;\n        }\n"
-        "        int rc = take(p, call, out, w);\n",
+        "        return rc == FMP_OK ? RETRY : rc;\n",
+        "        if (rc != FMP_OK) {\n            return rc;\n        }\n",
         (NO_TICKS, "pipe-receive-alone"),
         points=120,
     ),

@@ -1,0 +1,158 @@
+"""Pool: chunks of plain values, encoded item by item, are the stdlib's in all that shows."""
+
+import math
+import multiprocessing
+
+import pytest
+
+import fastmp
+from tests.pool_tasks import (
+    Whole,
+    fail_if_odd,
+    fresh_text,
+    identity,
+    is_the_last,
+    lock_at_seven,
+    mixed,
+    shared_list,
+    shared_text,
+    square,
+    whole,
+)
+
+EDGES = [
+    sign * (1 << bits) + offset
+    for bits in (0, 7, 8, 15, 16, 30, 31, 32, 60, 62, 63, 64, 70)
+    for sign in (1, -1)
+    for offset in (-1, 0, 1)
+]
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with fastmp.get_context("fork").Pool(2) as pool:
+        yield pool
+    pool.join()
+
+
+@pytest.fixture(scope="module")
+def stdlib_pool():
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        yield pool
+    pool.join()
+
+
+def exactly(values):
+    """What compares equal only when types and signs do too."""
+    return [(type(value), repr(value)) for value in values]
+
+
+class Numbers:
+    """Has a length and an iterator, and is no sequence."""
+
+    def __init__(self, values, length=None):
+        self.values = values
+        self.length = len(values) if length is None else length
+
+    def __len__(self):
+        return self.length
+
+    def __iter__(self):
+        return iter(self.values)
+
+
+ITERABLES = {
+    "edges": EDGES,
+    "edges within 64 bits": [n for n in EDGES if -(1 << 63) <= n < 1 << 63],
+    "floats": [0.0, -0.0, math.inf, -math.inf, math.nan, 1e-320, 2.5] * 5,
+    "constants": [None, True, False] * 11,
+    "texts": [f"{n} \N{SNOWMAN}" for n in range(40)],
+    "few texts": ["a", b"", "", b"\0"],
+    "a lone surrogate": ["\ud800", 1, 2],
+    "plain, then not": [*range(30), (1, 2), [3], {4}, 5],
+    "of a class": [*range(30), Whole(5), 6],
+    "range": range(100),
+    "range down": range(50, -50, -7),
+    "range at the end": range((1 << 63) - 20, (1 << 63) - 1, 3),
+    "range at the beginning": range(-(1 << 63) + 20, -(1 << 63), -3),
+    "range across the end": range((1 << 63) - 5, (1 << 63) + 5),
+    "range beyond": range(1 << 64, (1 << 64) + 20),
+    "range of one": range(7, 1000, 1000),
+    "no range": range(0),
+    "longer than it says": Numbers(range(40), 7),
+    "shorter than it says": Numbers(range(7), 40),
+}
+
+
+@pytest.mark.parametrize("chunksize", [None, 2, 16, 1000])
+@pytest.mark.parametrize("name", ITERABLES)
+def test_items_arrive_as_they_are(pool, name, chunksize):
+    values = ITERABLES[name]
+    assert exactly(pool.map(identity, values, chunksize)) == exactly(values)
+    if chunksize is not None:
+        assert exactly(pool.imap(identity, values, chunksize)) == exactly(values)
+
+
+@pytest.mark.parametrize("chunksize", [2, 8, 9, 50])
+def test_results_that_are_plain_up_to_some_point(pool, chunksize):
+    expected = exactly(map(mixed, range(40)))
+    assert exactly(pool.map(mixed, range(40), chunksize)) == expected
+    assert exactly(pool.map(mixed, list(range(40)), chunksize)) == expected
+    assert pool.map(whole, range(20), chunksize) == list(range(20))
+    assert {type(n) for n in pool.map(whole, range(20), chunksize)} == {Whole}
+
+
+def test_what_is_one_object_in_a_chunk_stays_one(pool, stdlib_pool):
+    for p in pool, stdlib_pool:
+        for function in shared_list, shared_text:
+            results = p.map(function, range(40), 20)
+            assert len({id(x) for x in results[:20]}) == len({id(x) for x in results[20:]}) == 1
+            assert results[0] is not results[20]
+    assert pool.map(fresh_text, range(40), 20) == [f"text {n}" for n in range(40)]
+
+
+@pytest.mark.parametrize("n", [4, 40])
+def test_an_argument_that_repeats_in_a_chunk_is_one_object(pool, stdlib_pool, n):
+    text = "a text of some length"
+    expected = [False] + [True] * (n - 1)
+    for p in pool, stdlib_pool:
+        assert p.map(is_the_last, [text] * n, n)[1:] == expected[1:]
+        assert p.map(is_the_last, (text for _ in range(n)), n)[1:] == expected[1:]
+
+
+def test_a_chunk_fails_at_its_first_error(pool, stdlib_pool):
+    for p in pool, stdlib_pool:
+        with pytest.raises(ValueError, match=r"no 1$"):
+            p.map(fail_if_odd, range(40), 40)
+        results = p.imap(fail_if_odd, [0, 2, 4, 5, 6, 8], 2)
+        assert [next(results), next(results)] == [0, 2]
+        with pytest.raises(ValueError, match=r"no 5$"):
+            next(results)
+
+
+def test_a_result_that_cannot_be_pickled_fails_its_chunk(pool):
+    with pytest.raises(fastmp.pool.MaybeEncodingError, match="lock"):
+        pool.map(lock_at_seven, range(40), 20)
+    assert pool.map(lock_at_seven, range(8, 40), 20) == list(range(8, 40))
+
+
+@pytest.mark.parametrize("good", [[], [1], [1, 2], [1, 2, "x" * 30, ()], [()]])
+def test_an_iterable_that_fails_takes_its_chunk_along(pool, good):
+    def numbers():
+        yield from [10, 11, 12, 13]
+        yield from good
+        raise OverflowError("enough")
+
+    results = pool.imap(identity, numbers(), 4)
+    assert [next(results) for _ in range(4)] == [10, 11, 12, 13]
+    if len(good) == 4:
+        assert [next(results) for _ in range(4)] == good
+    with pytest.raises(OverflowError, match="enough"):
+        next(results)
+
+
+def test_a_large_map(pool):
+    n = 300_000
+    assert pool.map(square, range(n)) == [x * x for x in range(n)]
+    result = pool.map_async(square, [*range(n)])
+    assert result.get(50) == [x * x for x in range(n)] and result._number_left == 0
