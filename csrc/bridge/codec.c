@@ -12,6 +12,7 @@
 #include "bridge/errors.h"
 #include "bridge/memory_object.h"
 #include "bridge/pickling.h"
+#include "platform/memory.h"
 
 #define SEARCHED_ITEMS 16 /* so many items at most when strings are among them: see repeats() */
 
@@ -295,10 +296,34 @@ malformed(void)
     return NULL;
 }
 
+/* A bytes object to be filled. */
+static PyObject *
+new_bytes(size_t size)
+{
+    PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
+    if (bytes != NULL) {
+        fmp_memory_prefer_huge(PyBytes_AS_STRING(bytes), size);
+    }
+    return bytes;
+}
+
+static PyObject *
+bytes_from(const uint8_t *data, size_t size)
+{
+    if (size < FMP_DIRECT_SIZE) {
+        return PyBytes_FromStringAndSize((const char *)data, (Py_ssize_t)size);
+    }
+    PyObject *bytes = new_bytes(size);
+    if (bytes != NULL) {
+        memcpy(PyBytes_AS_STRING(bytes), data, size);
+    }
+    return bytes;
+}
+
 static PyObject *
 text_from(uint8_t kind, const uint8_t *data, size_t size)
 {
-    return kind == FMP_REC_BYTES ? PyBytes_FromStringAndSize((const char *)data, (Py_ssize_t)size)
+    return kind == FMP_REC_BYTES ? bytes_from(data, size)
                                  : PyUnicode_DecodeUTF8((const char *)data, (Py_ssize_t)size, NULL);
 }
 
@@ -415,4 +440,21 @@ fmp_decode_taken(struct fmp_codec *codec, struct fmp_buffer *taken, size_t n_pre
     Py_XDECREF(keeper);
     fmp_buffer_free(taken);
     return object;
+}
+
+int
+fmp_take_bytes(struct fmp_message *m, fmp_try_fn try_once, void *arg)
+{
+    m->bytes = new_bytes(fmp_record_length(m->taken.header));
+    if (m->bytes == NULL) {
+        return FMP_PYERR;
+    }
+    m->taken.into = PyBytes_AS_STRING(m->bytes);
+    int rc = fmp_run_unlocked(try_once, arg);
+    m->taken.into = NULL;
+    if (rc != FMP_OK) {
+        Py_CLEAR(m->bytes);
+    }
+    /* FMP_TIMEOUT: another has taken it, and no other is there, or a lock is still busy. */
+    return rc == FMP_DIRECT || rc == FMP_TIMEOUT ? FMP_AGAIN : rc;
 }

@@ -8,6 +8,7 @@
 
 #include "base/status.h"
 #include "channel/ring.h"
+#include "platform/memory.h"
 
 void
 fmp_buffer_init(struct fmp_buffer *b, void *stack, size_t room)
@@ -34,8 +35,14 @@ fmp_buffer_reserve(struct fmp_buffer *b, size_t size)
     if (fresh == NULL) {
         return -ENOMEM;
     }
-    fmp_buffer_free(b);
-    *b = (struct fmp_buffer){.data = fresh, .room = size, .on_heap = true};
+    fmp_memory_prefer_huge(fresh, size);
+    if (b->on_heap) {
+        free(b->data);
+    }
+    b->data = fresh;
+    b->size = 0;
+    b->room = size;
+    b->on_heap = true;
     return FMP_OK;
 }
 

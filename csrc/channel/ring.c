@@ -19,8 +19,8 @@
 
 #define KEPT_CAPACITY UINT64_C(65536)    /* units: 1 MiB stay reserved in an empty ring */
 #define KEPT_IF_USED (UINT64_C(1) << 24) /* units: up to 256 MiB stay while they are in use */
-#define EMPTIES_BEFORE_SHRINK 64         /* so many times empty before it gives memory back */
-#define READ_AT_A_TIME (256 * 1024)      /* bytes after which a bulk read stops */
+#define EMPTIES_BEFORE_SHRINK 64    /* so many times empty, with smaller records, before that */
+#define READ_AT_A_TIME (256 * 1024) /* bytes after which a bulk read stops */
 
 /* --- positions ----------------------------------------------------------------------------- */
 
@@ -197,17 +197,18 @@ grow(struct fmp_ring *r, uint64_t units, struct fmp_wait *w)
     return rc;
 }
 
-/* With head_lock held and the ring empty: gives memory back. Takes tail_lock against the usual
- * order, so only by trying. */
+/* With head_lock held and the ring empty, the last `taken` units having been taken at once: gives
+ * memory back. Takes tail_lock against the usual order, so only by trying. */
 static void
-shrink(struct fmp_ring *r)
+shrink(struct fmp_ring *r, uint32_t taken)
 {
     struct fmp_ring_shm *shm = r->shm;
     uint64_t old = atomic_load_explicit(&shm->capacity, memory_order_relaxed);
     if (old <= KEPT_CAPACITY) {
         return;
     }
-    shm->empties++;
+    /* What needs so much is likely to be followed by its like, for which these pages are warm. */
+    shm->empties = taken > KEPT_CAPACITY ? 0 : shm->empties + 1;
     if (old <= KEPT_IF_USED && shm->empties < EMPTIES_BEFORE_SHRINK) {
         return;
     }
@@ -394,56 +395,60 @@ look_at_first(struct fmp_ring *r, uint32_t max_items, struct fmp_wait *w, struct
     return rc;
 }
 
+static bool
+is_direct(const struct fmp_buffer *out, uint64_t header)
+{
+    return fmp_record_length(header) >= FMP_DIRECT_SIZE && fmp_record_kind(header) < 32
+        && (out->direct >> fmp_record_kind(header) & 1) != 0;
+}
+
+/* To where the caller wants it. */
+static int
+read_direct(struct fmp_ring *r, const struct first *f, struct fmp_buffer *out)
+{
+    if (f->header != out->header) {
+        out->header = f->header;
+        return FMP_DIRECT;
+    }
+    FMP_POINT("ring: measured");
+    uint64_t at = byte_at(f->head, f->capacity) + FMP_RECORD_HEADER; /* within a unit */
+    copy_out(r->take.units, f->capacity, at, out->into, fmp_record_length(f->header));
+    return FMP_OK;
+}
+
+static int
+read_whole(struct fmp_ring *r, const struct first *f, struct fmp_buffer *out)
+{
+    int rc = fmp_buffer_reserve(out, f->span * FMP_UNIT);
+    if (rc == FMP_OK) {
+        FMP_POINT("ring: measured");
+        out->size = f->span * FMP_UNIT;
+        copy_out(r->take.units, f->capacity, byte_at(f->head, f->capacity), out->data, out->size);
+    }
+    return rc;
+}
+
 int
 fmp_ring_read(struct fmp_ring *r, uint32_t max_items, struct fmp_buffer *out, struct fmp_wait *w,
               uint64_t *commit, uint32_t *items)
 {
     struct first f;
     int rc = look_at_first(r, max_items, w, &f);
-    if (rc == FMP_OK && too_much_with_gil(w, f.span * FMP_UNIT)) {
-        fmp_wait_on_lock(w);
-        return FMP_AGAIN;
-    }
-    if (rc == FMP_OK) {
-        rc = fmp_buffer_reserve(out, f.span * FMP_UNIT);
-    }
     if (rc != FMP_OK) {
         return rc;
     }
-    FMP_POINT("ring: measured");
-    out->size = f.span * FMP_UNIT;
-    copy_out(r->take.units, f.capacity, byte_at(f.head, f.capacity), out->data, out->size);
-    *commit = advance(f.head, f.span, f.items);
-    *items = f.items;
-    return FMP_OK;
-}
-
-int
-fmp_ring_peek(struct fmp_ring *r, struct fmp_wait *w, uint64_t *header)
-{
-    struct first f;
-    int rc = look_at_first(r, 1, w, &f);
-    if (rc == FMP_OK) {
-        *header = f.header;
+    if (out->into == NULL && max_items == 1 && is_direct(out, f.header)) {
+        out->header = f.header;
+        return FMP_DIRECT;
     }
-    return rc;
-}
-
-int
-fmp_ring_read_payload(struct fmp_ring *r, uint64_t header, void *out, struct fmp_wait *w,
-                      uint64_t *commit)
-{
-    struct first f;
-    int rc = look_at_first(r, 1, w, &f);
-    if (rc == FMP_OK && f.header != header) {
-        return FMP_TOO_BIG;
+    if (too_much_with_gil(w, f.span * FMP_UNIT)) {
+        fmp_wait_on_lock(w);
+        return FMP_AGAIN;
     }
+    rc = out->into != NULL ? read_direct(r, &f, out) : read_whole(r, &f, out);
     if (rc == FMP_OK) {
-        FMP_POINT("ring: measured");
-        uint64_t ring = f.capacity * FMP_UNIT;
-        uint64_t at = (byte_at(f.head, f.capacity) + FMP_RECORD_HEADER) & (ring - 1);
-        copy_out(r->take.units, f.capacity, at, out, fmp_record_length(header));
-        *commit = advance(f.head, f.span, 1);
+        *commit = advance(f.head, f.span, f.items);
+        *items = f.items;
     }
     return rc;
 }
@@ -458,13 +463,14 @@ fmp_ring_commit_take(struct fmp_ring *r, uint64_t commit)
         || !in_order(shm));
     FMP_CHECK((int32_t)(items_of(atomic_load(&shm->tail)) - items_of(commit)) >= 0
               || !in_order(shm));
+    uint64_t head = atomic_load_explicit(&shm->head, memory_order_relaxed);
     /* Release: the copy is complete before a putter may overwrite what was read. */
     atomic_store(&shm->head, commit);
     /* By bytes, the next sleeper may not fit where a later one does: wake them all. */
     fmp_wake(fmp_low_half(&shm->head), &shm->putters, shm->max_units != 0 ? INT_MAX : 1);
     uint64_t tail = atomic_load(&shm->tail);
     if (items_of(tail) == items_of(commit)) {
-        shrink(r);
+        shrink(r, units_of(commit) - units_of(head));
     }
     else if (atomic_load_explicit(&shm->takers, memory_order_relaxed) != 0) {
         fmp_wake(fmp_low_half(&shm->tail), &shm->takers, 1);

@@ -54,7 +54,7 @@ struct fmp_ring_shm {
     alignas(FMP_CACHE_LINE) fmp_a32 takers;   /* sleep on the low half of tail */
     fmp_a32 putters;                          /* sleep on the low half of head */
     alignas(FMP_CACHE_LINE) fmp_a64 capacity; /* units */
-    uint32_t empties; /* under head_lock: how often it ran empty since it last gave memory back */
+    uint32_t empties; /* under head_lock: how often it ran empty since all of it was needed */
 };
 _Static_assert(sizeof(struct fmp_ring_shm) <= FMP_RING_DATA / 2, "leave room for the channel");
 
@@ -85,14 +85,23 @@ struct fmp_batch {
     uint32_t items;
 };
 
+#define FMP_DIRECT_SIZE (16 * 1024) /* smaller payloads are not worth a second look */
+
 /* Private memory that records are copied out to. Begins on the caller's stack, moves to the heap
- * when it must grow. */
+ * when it must grow.
+ *
+ * A large payload may have a place of its own instead. The caller says in `direct` of what kinds; a
+ * read that finds such a record first leaves it, sets `header` and returns FMP_DIRECT; the caller
+ * makes room for that payload, says where in `into`, and reads again. */
 struct fmp_buffer {
     uint8_t *data;
     size_t size;
     size_t room;
     bool on_heap;
-    bool cut; /* holds the beginning of a record that there was no memory for */
+    bool cut;        /* holds the beginning of a record that there was no memory for */
+    uint32_t direct; /* 1 << kind */
+    void *into;
+    uint64_t header;
 };
 
 static inline uint64_t
@@ -152,7 +161,8 @@ int fmp_ring_write(struct fmp_ring *r, const struct fmp_batch *batch, struct fmp
 void fmp_ring_commit_put(struct fmp_ring *r, uint64_t commit, uint32_t items);
 
 /* With head_lock held: copies up to `max_items` records (fewer when they are large) out, and sets
- * *commit and *items. FMP_AGAIN: empty. */
+ * *commit and *items. FMP_AGAIN: empty. FMP_DIRECT, if max_items is 1: see struct fmp_buffer; with
+ * out->into, that another record is first now. */
 int fmp_ring_read(struct fmp_ring *r, uint32_t max_items, struct fmp_buffer *out,
                   struct fmp_wait *w, uint64_t *commit, uint32_t *items);
 
@@ -160,12 +170,6 @@ int fmp_ring_read(struct fmp_ring *r, uint32_t max_items, struct fmp_buffer *out
  * `out` has, and says in out->cut whether that is less than the whole. Needs no mapping. */
 int fmp_ring_read_cut(struct fmp_ring *r, struct fmp_buffer *out, struct fmp_wait *w,
                       uint64_t *commit);
-
-/* The same in two steps, for one record whose payload has a place of its own: its header; then, if
- * the first record still has this header (FMP_TOO_BIG: another taker was faster), its payload. */
-int fmp_ring_peek(struct fmp_ring *r, struct fmp_wait *w, uint64_t *header);
-int fmp_ring_read_payload(struct fmp_ring *r, uint64_t header, void *out, struct fmp_wait *w,
-                          uint64_t *commit);
 
 /* With head_lock held: gives kind 0 to the waiting records whose payload's first word, masked, is
  * `value`. What that means is the channel's. A kill leaves some of them so. */

@@ -1,4 +1,4 @@
-/* memory.c - memfd, fallocate, mmap: the only place that makes or maps shared memory.
+/* memory.c - memfd, fallocate, mmap, madvise: the only place that makes or maps shared memory.
  *
  * Owns nothing itself: descriptors and mappings belong to the callers. There are no names, so a
  * kill at any line leaves nothing behind that the kernel does not collect.
@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/layout.h"
 #include "base/status.h"
 #include "platform/available.h"
 #include "platform/clock.h"
@@ -22,6 +23,7 @@
 #define CHECKED_SIZE (UINT64_C(4) << 20) /* so much is reserved between two looks */
 #define LEAST_SPARE (UINT64_C(8) << 20)  /* stays free */
 #define SLICE (UINT64_C(1) << 20)        /* reserved at a time */
+#define WORTH_HUGE ((size_t)8 << 20)     /* some huge pages, whatever the alignment */
 
 int
 fmp_memory_create(size_t size)
@@ -140,6 +142,18 @@ fmp_memory_inspect(int fd, uint64_t *size)
     }
     *size = (uint64_t)bytes;
     return FMP_OK;
+}
+
+void
+fmp_memory_prefer_huge(void *address, size_t length)
+{
+    if (length < WORTH_HUGE) {
+        return;
+    }
+    uintptr_t begin = ((uintptr_t)address + FMP_PAGE - 1) / FMP_PAGE * FMP_PAGE;
+    uintptr_t end = ((uintptr_t)address + length) / FMP_PAGE * FMP_PAGE;
+    /* Failure costs time, not correctness. */
+    (void)madvise((void *)begin, end - begin, MADV_HUGEPAGE);
 }
 
 void

@@ -33,6 +33,10 @@ int64_t fmp_memory_size(int fd);
  * our mapping: it is none of fmp_memory_create()'s. */
 int fmp_memory_inspect(int fd, uint64_t *size);
 
+/* Private memory that is about to be filled, whole: if it is large, the kernel may give it in huge
+ * pages, which takes a fraction of the faults. */
+void fmp_memory_prefer_huge(void *address, size_t length);
+
 /* Fills with random bytes; never fails (falls back on clock and pid). */
 void fmp_memory_random(void *out, size_t size);
 
