@@ -12,6 +12,7 @@
 #include "bridge/errors.h"
 #include "bridge/memory_object.h"
 #include "bridge/pickling.h"
+#include "channel/extent.h"
 #include "platform/memory.h"
 
 #define SEARCHED_ITEMS 16 /* so many items at most when strings are among them: see repeats() */
@@ -417,6 +418,24 @@ fmp_decode(struct fmp_codec *codec, uint8_t kind, const uint8_t *data, size_t si
     }
 }
 
+/* A record that goes on under a lease, which is the object's from now on. */
+static PyObject *
+decode_outside(struct fmp_codec *codec, struct fmp_buffer *taken, const uint8_t *data, size_t size)
+{
+    struct fmp_lease lease = taken->lease;
+    PyObject *keeper = lease.address != NULL && size >= sizeof(struct fmp_extent_ref)
+                         ? fmp_memory_leased(codec->memory, &lease)
+                         : malformed();
+    if (keeper == NULL) {
+        return NULL;
+    }
+    taken->lease = (struct fmp_lease){NULL, 0};
+    PyObject *object = fmp_decode_pickle_outside(codec, data, size - sizeof(struct fmp_extent_ref),
+                                                 &lease, keeper);
+    Py_DECREF(keeper);
+    return object;
+}
+
 PyObject *
 fmp_decode_taken(struct fmp_codec *codec, struct fmp_buffer *taken, size_t n_prefix)
 {
@@ -427,6 +446,9 @@ fmp_decode_taken(struct fmp_codec *codec, struct fmp_buffer *taken, size_t n_pre
     if (!fmp_batch_next(taken->data, taken->size, &offset, &kind, &data, &length)
         || length < n_prefix) {
         malformed();
+    }
+    else if (kind == (FMP_REC_PICKLE_BUFFERS | FMP_RECORD_OUTSIDE)) {
+        object = decode_outside(codec, taken, data + n_prefix, length - n_prefix);
     }
     else {
         if (kind == FMP_REC_PICKLE_BUFFERS && taken->on_heap) {

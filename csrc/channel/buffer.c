@@ -1,6 +1,7 @@
 /* buffer.c - the private memory that records are copied out to, and walking them there; see ring.h.
  *
- * Owns the heap memory of a buffer that outgrew its caller's stack. Nothing shared.
+ * Owns the heap memory of a buffer that outgrew its caller's stack, and the lease of the extent that its
+ * record goes on in. Nothing shared.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -22,6 +23,7 @@ fmp_buffer_free(struct fmp_buffer *b)
     if (b->on_heap) {
         free(b->data);
     }
+    fmp_lease_end(&b->lease);
     *b = (struct fmp_buffer){0};
 }
 
@@ -44,6 +46,14 @@ fmp_buffer_reserve(struct fmp_buffer *b, size_t size)
     b->room = size;
     b->on_heap = true;
     return FMP_OK;
+}
+
+void
+fmp_buffer_warm(struct fmp_buffer *b)
+{
+    if (b->lease.address != NULL && fmp_lease_warm(&b->lease) != FMP_OK) {
+        fmp_lease_end(&b->lease); /* damaged: the record cannot be decoded without it */
+    }
 }
 
 bool

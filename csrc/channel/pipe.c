@@ -422,6 +422,7 @@ take(struct fmp_pipe *p, struct fmp_pipe_call *call, struct fmp_buffer *out, str
         FMP_POINT("pipe: taken");
     }
     fmp_ring_unlock_head(p->in);
+    fmp_buffer_warm(out);
     if (rc == FMP_AGAIN && w->word != NULL) {
         return EMPTY; /* another reader was faster */
     }

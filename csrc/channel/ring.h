@@ -15,6 +15,7 @@
  *
  * Who writes what:
  *   tail, seen_head    under tail_lock       head, seen_tail    under head_lock
+ *   outsized, extents  under tail_lock       empties            under head_lock
  *   capacity           under both locks (tail_lock first)
  *   takers, putters    by those who sleep    limits, header     by the creator, once
  */
@@ -27,6 +28,7 @@
 
 #include "base/atomics.h"
 #include "base/layout.h"
+#include "platform/lease.h"
 #include "sync/eventcount.h"
 #include "sync/mutex.h"
 
@@ -37,6 +39,13 @@
 #define FMP_COPY_WITH_GIL (64 * 1024)
 #define FMP_RING_DATA FMP_PAGE /* the units begin here; before it the header page */
 
+struct fmp_extent_shm {
+    fmp_a64 reserved; /* bytes */
+    fmp_a32 record;
+};
+
+#define FMP_EXTENTS 128
+
 struct fmp_ring_shm {
     struct fmp_header_shm header;
     uint32_t max_items; /* 0: any number */
@@ -46,6 +55,7 @@ struct fmp_ring_shm {
     alignas(FMP_CACHE_LINE) struct fmp_mutex_shm tail_lock;
     fmp_a64 tail;
     uint64_t seen_head;
+    uint32_t outsized; /* 1 + number of the last record put, if it goes on outside */
 
     alignas(FMP_CACHE_LINE) struct fmp_mutex_shm head_lock;
     fmp_a64 head;
@@ -54,9 +64,18 @@ struct fmp_ring_shm {
     alignas(FMP_CACHE_LINE) fmp_a32 takers;   /* sleep on the low half of tail */
     fmp_a32 putters;                          /* sleep on the low half of head */
     alignas(FMP_CACHE_LINE) fmp_a64 capacity; /* units */
+    fmp_a32 n_extents;                        /* under tail_lock, as the table is */
     uint32_t empties; /* under head_lock: how often it ran empty since all of it was needed */
+
+    alignas(FMP_CACHE_LINE) struct fmp_extent_shm extents[FMP_EXTENTS];
 };
-_Static_assert(sizeof(struct fmp_ring_shm) <= FMP_RING_DATA / 2, "leave room for the channel");
+_Static_assert(sizeof(struct fmp_ring_shm) <= FMP_RING_DATA, "the header page");
+
+/* An extent, see extent.c, and this process's mapping of it. */
+struct fmp_extent_view {
+    uint8_t *bytes;
+    uint64_t mapped; /* bytes */
+};
 
 /* One side's view of the units; only touched under that side's lock. */
 struct fmp_ring_view {
@@ -68,8 +87,10 @@ struct fmp_ring_view {
 struct fmp_ring {
     struct fmp_ring_shm *shm; /* the header page, at one address for the handle's life */
     int fd;
-    struct fmp_ring_view put;  /* under tail_lock */
-    struct fmp_ring_view take; /* under head_lock */
+    struct fmp_ring_view put;        /* under tail_lock */
+    struct fmp_ring_view take;       /* under head_lock */
+    struct fmp_extent_view *extents; /* under tail_lock; NULL until one is written */
+    bool outside;                    /* under head_lock: the last record read was one of these */
 };
 
 /* A piece of a batch; a batch is gathered from several so that large buffers are copied once. */
@@ -83,7 +104,13 @@ struct fmp_batch {
     unsigned n_parts;
     uint64_t bytes; /* of all parts, padding of the last record excluded */
     uint32_t items;
+    /* A single record may have parts that need not lie in the ring: those from n_inside on, of so
+     * many bytes. What is before them ends on a unit. outside 0: none. */
+    unsigned n_inside;
+    uint64_t outside;
 };
+
+#define FMP_RECORD_OUTSIDE 0x80 /* in a record's kind: its last parts lie in an extent */
 
 #define FMP_DIRECT_SIZE (16 * 1024) /* smaller payloads are not worth a second look */
 
@@ -102,6 +129,7 @@ struct fmp_buffer {
     uint32_t direct; /* 1 << kind */
     void *into;
     uint64_t header;
+    struct fmp_lease lease; /* what a record of kind FMP_RECORD_OUTSIDE goes on with */
 };
 
 static inline uint64_t
@@ -133,6 +161,8 @@ void fmp_buffer_init(struct fmp_buffer *b, void *stack, size_t room);
 void fmp_buffer_free(struct fmp_buffer *b);
 /* Room for `size` bytes in all; contents are lost. -ENOMEM. */
 int fmp_buffer_reserve(struct fmp_buffer *b, size_t size);
+/* After a take, with no lock held: reads in what is leased. */
+void fmp_buffer_warm(struct fmp_buffer *b);
 
 int fmp_ring_create(struct fmp_ring *r, uint32_t max_items, uint64_t max_bytes);
 /* Takes `fd` over in every case. FMP_CORRUPT when it is no ring. */

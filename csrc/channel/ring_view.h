@@ -36,6 +36,13 @@ fmp_ring_cover(struct fmp_ring *r, struct fmp_ring_view *v, struct fmp_ring_view
     return *capacity <= v->backed ? FMP_OK : fmp_ring_map_side(r, v, other, others_lock, *capacity);
 }
 
+/* ring_grow.c. With tail_lock held: room for `units` live units in all. FMP_TOO_BIG, FMP_CORRUPT,
+ * -ENOSPC and the like: nothing has changed. */
+int fmp_ring_grow(struct fmp_ring *r, uint64_t units, struct fmp_wait *w);
+/* With head_lock held and the ring empty, the last `taken` units having been taken at once: gives
+ * memory back if there is more than its use asks for. */
+void fmp_ring_shrink(struct fmp_ring *r, uint32_t taken);
+
 /* ring.c: whoever sleeps for the ring looks again (invariant W). */
 void fmp_ring_wake_everybody(struct fmp_ring *r);
 
