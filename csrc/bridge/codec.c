@@ -429,7 +429,7 @@ decode_outside(struct fmp_codec *codec, struct fmp_buffer *taken, const uint8_t 
     if (keeper == NULL) {
         return NULL;
     }
-    taken->lease = (struct fmp_lease){NULL, 0};
+    taken->lease = (struct fmp_lease){.address = NULL};
     PyObject *object = fmp_decode_pickle_outside(codec, data, size - sizeof(struct fmp_extent_ref),
                                                  &lease, keeper);
     Py_DECREF(keeper);

@@ -23,7 +23,7 @@ new_memory(PyTypeObject *type, void *data, size_t size)
     MemoryObject *self = PyObject_New(MemoryObject, type);
     if (self != NULL) {
         self->whole = NULL;
-        self->lease = (struct fmp_lease){NULL, 0};
+        self->lease = (struct fmp_lease){.address = NULL};
         self->data = data;
         self->size = (Py_ssize_t)size;
         self->readonly = false;

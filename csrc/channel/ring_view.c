@@ -102,6 +102,7 @@ give_extents_back(struct fmp_ring *r)
         fmp_ring_unlock_tail(r);
     }
     fmp_extents_close(r);
+    fmp_lease_forget(r->fd);
 }
 
 void
