@@ -23,8 +23,12 @@ fmp_buffer_free(struct fmp_buffer *b)
     if (b->on_heap) {
         free(b->data);
     }
-    fmp_lease_end(&b->lease);
-    *b = (struct fmp_buffer){0};
+    if (b->lease.address != NULL) {
+        fmp_lease_end(&b->lease);
+    }
+    b->data = NULL;
+    b->size = b->room = 0;
+    b->on_heap = false;
 }
 
 int
@@ -49,9 +53,9 @@ fmp_buffer_reserve(struct fmp_buffer *b, size_t size)
 }
 
 void
-fmp_buffer_warm(struct fmp_buffer *b)
+fmp_buffer_warm_lease(struct fmp_buffer *b)
 {
-    if (b->lease.address != NULL && fmp_lease_warm(&b->lease) != FMP_OK) {
+    if (fmp_lease_warm(&b->lease) != FMP_OK) {
         fmp_lease_end(&b->lease); /* damaged: the record cannot be decoded without it */
     }
 }

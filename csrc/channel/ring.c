@@ -384,7 +384,7 @@ read_direct(struct fmp_ring *r, const struct first *f, struct fmp_buffer *out)
     return FMP_OK;
 }
 
-static int
+static inline int
 read_whole(struct fmp_ring *r, const struct first *f, struct fmp_buffer *out)
 {
     int rc = fmp_buffer_reserve(out, f->span * FMP_UNIT);
@@ -425,7 +425,6 @@ read_outside(struct fmp_ring *r, const struct first *f, struct fmp_buffer *out)
     }
     copy_out(r->take.units, f->capacity,
              (byte_at(f->head, f->capacity) + size - sizeof(ref)) & (ring - 1), &ref, sizeof(ref));
-    r->outside = true;
     int rc = fmp_extent_lease(r, &ref, &out->lease);
     if (rc == FMP_AGAIN) {
         return copy_outside(r, f, &ref, out);
@@ -439,6 +438,24 @@ read_outside(struct fmp_ring *r, const struct first *f, struct fmp_buffer *out)
     return rc;
 }
 
+/* All but a short record that lies in the ring whole. */
+static int
+read_special(struct fmp_ring *r, const struct first *f, struct fmp_buffer *out, struct fmp_wait *w)
+{
+    if (out->into == NULL && f->items == 1 && is_direct(out, f->header)) {
+        out->header = f->header;
+        return FMP_DIRECT;
+    }
+    uint64_t bytes = r->outside ? UINT64_MAX : f->span * FMP_UNIT; /* a lease takes its time */
+    if (too_much_with_gil(w, bytes)) {
+        fmp_wait_on_lock(w);
+        return FMP_AGAIN;
+    }
+    return out->into != NULL ? read_direct(r, f, out)
+         : r->outside        ? read_outside(r, f, out)
+                             : read_whole(r, f, out);
+}
+
 int
 fmp_ring_read(struct fmp_ring *r, uint32_t max_items, struct fmp_buffer *out, struct fmp_wait *w,
               uint64_t *commit, uint32_t *items)
@@ -448,19 +465,9 @@ fmp_ring_read(struct fmp_ring *r, uint32_t max_items, struct fmp_buffer *out, st
     if (rc != FMP_OK) {
         return rc;
     }
-    if (out->into == NULL && max_items == 1 && is_direct(out, f.header)) {
-        out->header = f.header;
-        return FMP_DIRECT;
-    }
-    bool outside = (fmp_record_kind(f.header) & FMP_RECORD_OUTSIDE) != 0;
-    if (too_much_with_gil(w, outside ? FMP_EXTENT_LEAST : f.span * FMP_UNIT)) {
-        fmp_wait_on_lock(w);
-        return FMP_AGAIN;
-    }
-    r->outside = false;
-    rc = out->into != NULL ? read_direct(r, &f, out)
-       : outside           ? read_outside(r, &f, out)
-                           : read_whole(r, &f, out);
+    r->outside = (fmp_record_kind(f.header) & FMP_RECORD_OUTSIDE) != 0;
+    bool plain = f.span * FMP_UNIT < FMP_DIRECT_SIZE && !r->outside && out->into == NULL;
+    rc = plain ? read_whole(r, &f, out) : read_special(r, &f, out, w);
     if (rc == FMP_OK) {
         *commit = advance(f.head, f.span, f.items);
         *items = f.items;

@@ -162,7 +162,14 @@ void fmp_buffer_free(struct fmp_buffer *b);
 /* Room for `size` bytes in all; contents are lost. -ENOMEM. */
 int fmp_buffer_reserve(struct fmp_buffer *b, size_t size);
 /* After a take, with no lock held: reads in what is leased. */
-void fmp_buffer_warm(struct fmp_buffer *b);
+void fmp_buffer_warm_lease(struct fmp_buffer *b);
+static inline void
+fmp_buffer_warm(struct fmp_buffer *b)
+{
+    if (b->lease.address != NULL) {
+        fmp_buffer_warm_lease(b);
+    }
+}
 
 int fmp_ring_create(struct fmp_ring *r, uint32_t max_items, uint64_t max_bytes);
 /* Takes `fd` over in every case. FMP_CORRUPT when it is no ring. */

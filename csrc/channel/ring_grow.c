@@ -14,7 +14,6 @@
 #include "channel/ring_view.h"
 #include "platform/memory.h"
 
-#define KEPT_CAPACITY UINT64_C(65536)    /* units: 1 MiB stay reserved in an empty ring */
 #define KEPT_IF_USED (UINT64_C(1) << 24) /* units: up to 256 MiB stay while they are in use */
 #define EMPTIES_BEFORE_SHRINK 64 /* so many times empty, with smaller records, before that */
 
@@ -97,25 +96,22 @@ fmp_ring_grow(struct fmp_ring *r, uint64_t units, struct fmp_wait *w)
 static void
 give_back(struct fmp_ring *r, uint64_t old)
 {
-    if (old > KEPT_CAPACITY) {
-        atomic_store(&r->shm->capacity, KEPT_CAPACITY);
-        fmp_memory_release(r->fd, FMP_RING_DATA + KEPT_CAPACITY * FMP_UNIT,
-                           (old - KEPT_CAPACITY) * FMP_UNIT);
+    if (old > FMP_RING_KEPT) {
+        atomic_store(&r->shm->capacity, FMP_RING_KEPT);
+        fmp_memory_release(r->fd, FMP_RING_DATA + FMP_RING_KEPT * FMP_UNIT,
+                           (old - FMP_RING_KEPT) * FMP_UNIT);
     }
 }
 
 /* Takes tail_lock against the usual order, so only by trying. */
 void
-fmp_ring_shrink(struct fmp_ring *r, uint32_t taken)
+fmp_ring_shrink_now(struct fmp_ring *r, uint32_t taken)
 {
     struct fmp_ring_shm *shm = r->shm;
     uint64_t old = atomic_load_explicit(&shm->capacity, memory_order_relaxed);
     bool extents = atomic_load_explicit(&shm->n_extents, memory_order_relaxed) != 0;
-    if (old <= KEPT_CAPACITY && !extents) {
-        return;
-    }
     /* What needs so much is likely to be followed by its like, for which these pages are warm. */
-    shm->empties = taken > KEPT_CAPACITY || r->outside ? 0 : shm->empties + 1;
+    shm->empties = taken > FMP_RING_KEPT || r->outside ? 0 : shm->empties + 1;
     bool unused = shm->empties >= EMPTIES_BEFORE_SHRINK;
     if (old <= KEPT_IF_USED && !unused && !(extents && r->outside)) {
         return;

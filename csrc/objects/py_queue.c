@@ -221,7 +221,8 @@ fmp_queue_get_one(FmpQueue *self, int64_t deadline)
         }
     }
     uint8_t stack[FMP_QUEUE_STACK];
-    struct fmp_message m = {.bytes = NULL};
+    struct fmp_message m;
+    m.bytes = NULL;
     fmp_buffer_init(&m.taken, stack, sizeof(stack));
     m.taken.direct = 1u << FMP_REC_BYTES;
     if (take_message(self, &m, deadline) < 0) {
