@@ -50,7 +50,7 @@ EXPECTED = {
     "Pipe": {"socketpair", "calloc", "memfd_create", "fallocate", "mmap"},
     "2000 locks": {"memfd_create", "fallocate", "calloc", "mmap"},
     "put bytes": {"fallocate", "mmap"},
-    "get bytes": {"malloc"},
+    "get a buffer": {"malloc"},
     "send bytes": {"fallocate"},
     "apply, large result": {"malloc"},
     "map": {"calloc"},

@@ -17,6 +17,7 @@ enum fmp_status {
     FMP_OVER_RELEASE, /* released more often than acquired */
     FMP_NOT_OWNER,    /* released by somebody who does not hold it */
     FMP_TOO_BIG,      /* larger than the object can ever hold */
+    FMP_DIRECT,       /* what comes next has a place of its own: struct fmp_buffer */
     FMP_CORRUPT,      /* shared bytes that no correct peer writes */
     FMP_PYERR,        /* bridge and above only: a Python exception is set */
 };

@@ -13,6 +13,7 @@
 #include "bridge/memory_object.h"
 #include "bridge/pickling.h"
 #include "bridge/tree.h"
+#include "channel/extent.h"
 
 #define SEARCHED_ITEMS 16 /* so many items at most when strings are among them: see repeats() */
 
@@ -222,6 +223,24 @@ fmp_decode(struct fmp_codec *codec, uint8_t kind, const uint8_t *data, size_t si
     }
 }
 
+/* A record that goes on under a lease, which is the object's from now on. */
+static PyObject *
+decode_outside(struct fmp_codec *codec, struct fmp_buffer *taken, const uint8_t *data, size_t size)
+{
+    struct fmp_lease lease = taken->lease;
+    PyObject *keeper = lease.address != NULL && size >= sizeof(struct fmp_extent_ref)
+                         ? fmp_memory_leased(codec->memory, &lease)
+                         : malformed();
+    if (keeper == NULL) {
+        return NULL;
+    }
+    taken->lease = (struct fmp_lease){.address = NULL};
+    PyObject *object = fmp_decode_pickle_outside(codec, data, size - sizeof(struct fmp_extent_ref),
+                                                 &lease, keeper);
+    Py_DECREF(keeper);
+    return object;
+}
+
 PyObject *
 fmp_decode_taken(struct fmp_codec *codec, struct fmp_buffer *taken, size_t n_prefix)
 {
@@ -232,6 +251,9 @@ fmp_decode_taken(struct fmp_codec *codec, struct fmp_buffer *taken, size_t n_pre
     if (!fmp_batch_next(taken->data, taken->size, &offset, &kind, &data, &length)
         || length < n_prefix) {
         malformed();
+    }
+    else if (kind == (FMP_REC_PICKLE_BUFFERS | FMP_RECORD_OUTSIDE)) {
+        object = decode_outside(codec, taken, data + n_prefix, length - n_prefix);
     }
     else {
         if (kind == FMP_REC_PICKLE_BUFFERS && taken->on_heap) {
@@ -245,4 +267,21 @@ fmp_decode_taken(struct fmp_codec *codec, struct fmp_buffer *taken, size_t n_pre
     Py_XDECREF(keeper);
     fmp_buffer_free(taken);
     return object;
+}
+
+int
+fmp_take_bytes(struct fmp_message *m, fmp_try_fn try_once, void *arg)
+{
+    m->bytes = fmp_bytes_new(fmp_record_length(m->taken.header));
+    if (m->bytes == NULL) {
+        return FMP_PYERR;
+    }
+    m->taken.into = PyBytes_AS_STRING(m->bytes);
+    int rc = fmp_run_unlocked(try_once, arg);
+    m->taken.into = NULL;
+    if (rc != FMP_OK) {
+        Py_CLEAR(m->bytes);
+    }
+    /* FMP_TIMEOUT: another has taken it, and no other is there, or a lock is still busy. */
+    return rc == FMP_DIRECT || rc == FMP_TIMEOUT ? FMP_AGAIN : rc;
 }

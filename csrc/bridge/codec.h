@@ -13,6 +13,7 @@
 #include <Python.h>
 
 #include "bridge/plain.h"
+#include "bridge/wait.h"
 #include "channel/ring.h"
 
 enum fmp_record_kind {
@@ -63,6 +64,13 @@ struct fmp_codec {
     PyObject *table;      /* the live view of ForkingPickler's reducers over copyreg's */
     PyObject *keywords;   /* ("buffer_callback",) */
     PyTypeObject *memory; /* bridge/memory_object.c */
+};
+
+/* A message that was taken: a record or, when it is large and nothing but bytes, a bytes object that
+ * the payload was copied to from the ring. */
+struct fmp_message {
+    struct fmp_buffer taken;
+    PyObject *bytes; /* or NULL */
 };
 
 int fmp_codec_init(struct fmp_codec *codec, PyObject *module);
@@ -122,6 +130,16 @@ PyObject *fmp_decode(struct fmp_codec *codec, uint8_t kind, const uint8_t *data,
 /* Decodes the one record of a batch that was taken; frees the buffer, or hands its memory over to
  * the object. `n_prefix` bytes of the payload are skipped. */
 PyObject *fmp_decode_taken(struct fmp_codec *codec, struct fmp_buffer *taken, size_t n_prefix);
+
+/* After a take that returned FMP_DIRECT: takes that record, without the GIL, right to a bytes object.
+ * FMP_AGAIN: it was no longer the first. FMP_PYERR: no memory, or a signal handler raised. */
+int fmp_take_bytes(struct fmp_message *m, fmp_try_fn try_once, void *arg);
+
+static inline uint8_t
+fmp_message_kind(const struct fmp_message *m)
+{
+    return fmp_record_kind(m->taken.header);
+}
 
 /* Pickles as the stdlib's Connection.send does, for its peers: a bytes-like object. */
 PyObject *fmp_pickle(struct fmp_codec *codec, PyObject *object);

@@ -1,7 +1,8 @@
-/* memory_object.c - _core.Memory: bytes from malloc, or a part of such, behind the buffer protocol.
+/* memory_object.c - _core.Memory: bytes from malloc, or under a lease, or a part of such, behind the
+ * buffer protocol.
  *
- * Owns its bytes, or a reference to the object that does. Process-private: nothing shared, so the
- * bytes may be written by whoever received them.
+ * Owns its bytes, or a lease, or a reference to the object that does. Process-private: what is written
+ * to a lease's view stays in this process, so the bytes may be written by whoever received them.
  */
 #include "bridge/memory_object.h"
 
@@ -9,7 +10,8 @@
 
 typedef struct {
     PyObject_HEAD
-    PyObject *whole; /* NULL: `data` is ours to free */
+    PyObject *whole; /* NULL: `data` is ours to free, or the lease to end */
+    struct fmp_lease lease;
     void *data;
     Py_ssize_t size;
     bool readonly;
@@ -21,6 +23,7 @@ new_memory(PyTypeObject *type, void *data, size_t size)
     MemoryObject *self = PyObject_New(MemoryObject, type);
     if (self != NULL) {
         self->whole = NULL;
+        self->lease = (struct fmp_lease){.address = NULL};
         self->data = data;
         self->size = (Py_ssize_t)size;
         self->readonly = false;
@@ -32,6 +35,16 @@ PyObject *
 fmp_memory_own(PyTypeObject *type, void *data, size_t size)
 {
     return (PyObject *)new_memory(type, data, size);
+}
+
+PyObject *
+fmp_memory_leased(PyTypeObject *type, const struct fmp_lease *lease)
+{
+    MemoryObject *self = new_memory(type, lease->address, lease->length);
+    if (self != NULL) {
+        self->lease = *lease;
+    }
+    return (PyObject *)self;
 }
 
 PyObject *
@@ -55,7 +68,10 @@ static void
 memory_dealloc(MemoryObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
-    if (self->whole == NULL) {
+    if (self->lease.address != NULL) {
+        fmp_lease_end(&self->lease);
+    }
+    else if (self->whole == NULL) {
         free(self->data);
     }
     Py_CLEAR(self->whole);
@@ -64,7 +80,7 @@ memory_dealloc(MemoryObject *self)
 }
 
 static PyType_Slot memory_slots[] = {
-    {Py_tp_doc, "Bytes that came out of shared memory; a buffer."},
+    {Py_tp_doc, "Bytes that came through shared memory; a buffer."},
     {Py_tp_dealloc, memory_dealloc},
     {Py_bf_getbuffer, memory_getbuffer},
     {0, NULL},

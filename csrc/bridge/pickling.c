@@ -227,6 +227,10 @@ gather(struct fmp_encoded *e, size_t begin)
                                         n > 0 ? FMP_REC_PICKLE_BUFFERS : FMP_REC_PICKLE);
     memcpy(at, &header, sizeof(header));
     e->batch = (struct fmp_batch){.parts = e->parts, .n_parts = used, .bytes = bytes, .items = 1};
+    if (n > 0) { /* head, pickle and padding stay inside, the buffers need not */
+        e->batch.n_inside = 3;
+        e->batch.outside = bytes - head - fmp_round_up((size_t)pickle->len, FMP_UNIT);
+    }
     return 0;
 }
 
@@ -303,49 +307,86 @@ one_buffer(struct fmp_codec *codec, PyObject *keeper, const uint8_t *data, size_
     return part;
 }
 
-PyObject *
-fmp_decode_pickle_buffers(struct fmp_codec *codec, const uint8_t *data, size_t size,
-                          PyObject *keeper)
+/* A pickle and its buffers, as they lie in memory, each padded to the 16 byte grid. */
+struct pickled {
+    const uint8_t *sizes; /* of the buffers: a word each, see enum fmp_record_kind */
+    uint64_t n;
+    const uint8_t *pickle;
+    uint64_t pickle_size;
+    const uint8_t *buffers;
+    PyObject *keeper; /* of them, or NULL */
+};
+
+static uint64_t
+size_word(const struct pickled *p, uint64_t i)
+{
+    uint64_t word;
+    memcpy(&word, p->sizes + 8 * i, sizeof(word));
+    return word;
+}
+
+/* Reads a record's head. Sets *total to the bytes that its buffers take. False: no encoder writes
+ * such a record, or one whose buffers take more than `room`. */
+static bool
+read_head(struct pickled *p, const uint8_t *data, size_t size, uint64_t room, uint64_t *total)
 {
     uint64_t words[2] = {0, 0};
     if (size >= sizeof(words)) {
         memcpy(words, data, sizeof(words));
     }
-    uint64_t n = words[0], pickle_size = words[1];
-    /* What follows the head is padded to the record's 16 byte grid, and the head itself so that
-     * the pickle is on it; the record's size is a multiple of 16 less the header and prefix, so
-     * positions are counted from the end. */
-    uint64_t total = 0;
-    if (n == 0 || n > size / 8 || pickle_size > size || size < 16 + 8 * n) {
-        return fmp_raise(FMP_CORRUPT, "decode a message");
+    p->n = words[0];
+    p->pickle_size = words[1];
+    p->sizes = data + sizeof(words);
+    *total = 0;
+    if (p->n == 0 || p->n > size / 8 || p->pickle_size > size || size < 16 + 8 * p->n) {
+        return false;
     }
-    for (uint64_t i = 0; i < n; i++) {
-        uint64_t word;
-        memcpy(&word, data + 16 + 8 * i, sizeof(word));
-        total += word >> 1 <= size ? fmp_round_up(word >> 1, FMP_UNIT) : size + 1;
-        if (total > size) {
-            return fmp_raise(FMP_CORRUPT, "decode a message");
+    for (uint64_t i = 0; i < p->n; i++) {
+        uint64_t length = size_word(p, i) >> 1;
+        *total += length <= room ? fmp_round_up(length, FMP_UNIT) : room + 1;
+        if (*total > room) {
+            return false;
         }
     }
-    total += fmp_round_up(pickle_size, FMP_UNIT);
-    if (total > size - 16 - 8 * n) {
-        return fmp_raise(FMP_CORRUPT, "decode a message");
+    return true;
+}
+
+/* The pickle and what follows it, `bytes` in all, are at the record's end: what precedes is padded so
+ * that they are on the grid. Sets p->pickle; false as above. */
+static bool
+find_pickle(struct pickled *p, const uint8_t *data, size_t size, uint64_t bytes)
+{
+    if (bytes > size - 16 - 8 * p->n) {
+        return false;
     }
-    const uint8_t *at = data + size - total;
-    PyObject *view = PyMemoryView_FromMemory((char *)at, (Py_ssize_t)pickle_size, PyBUF_READ);
-    PyObject *buffers = view != NULL ? PyTuple_New((Py_ssize_t)n) : NULL;
-    at += fmp_round_up(pickle_size, FMP_UNIT);
-    for (uint64_t i = 0; buffers != NULL && i < n; i++) {
-        uint64_t word;
-        memcpy(&word, data + 16 + 8 * i, sizeof(word));
-        PyObject *buffer = one_buffer(codec, keeper, at, word >> 1, word & 1);
-        if (buffer == NULL) {
-            Py_CLEAR(buffers);
+    p->pickle = data + size - bytes;
+    return true;
+}
+
+static PyObject *
+views_of(struct fmp_codec *codec, const struct pickled *p)
+{
+    const uint8_t *at = p->buffers;
+    PyObject *views = PyTuple_New((Py_ssize_t)p->n);
+    for (uint64_t i = 0; views != NULL && i < p->n; i++) {
+        uint64_t word = size_word(p, i);
+        PyObject *view = one_buffer(codec, p->keeper, at, word >> 1, word & 1);
+        if (view == NULL) {
+            Py_CLEAR(views);
             break;
         }
-        PyTuple_SET_ITEM(buffers, (Py_ssize_t)i, buffer);
+        PyTuple_SET_ITEM(views, (Py_ssize_t)i, view);
         at += fmp_round_up(word >> 1, FMP_UNIT);
     }
+    return views;
+}
+
+static PyObject *
+load(struct fmp_codec *codec, const struct pickled *p)
+{
+    PyObject *view =
+        PyMemoryView_FromMemory((char *)p->pickle, (Py_ssize_t)p->pickle_size, PyBUF_READ);
+    PyObject *buffers = view != NULL ? views_of(codec, p) : NULL;
     PyObject *object = NULL;
     if (buffers != NULL) {
         PyObject *kwargs = Py_BuildValue("{s:O}", "buffers", buffers);
@@ -357,4 +398,31 @@ fmp_decode_pickle_buffers(struct fmp_codec *codec, const uint8_t *data, size_t s
     Py_XDECREF(buffers);
     Py_XDECREF(view);
     return object;
+}
+
+PyObject *
+fmp_decode_pickle_buffers(struct fmp_codec *codec, const uint8_t *data, size_t size,
+                          PyObject *keeper)
+{
+    struct pickled p = {.keeper = keeper};
+    uint64_t total;
+    if (!read_head(&p, data, size, size, &total)
+        || !find_pickle(&p, data, size, total + fmp_round_up(p.pickle_size, FMP_UNIT))) {
+        return fmp_raise(FMP_CORRUPT, "decode a message");
+    }
+    p.buffers = p.pickle + fmp_round_up(p.pickle_size, FMP_UNIT);
+    return load(codec, &p);
+}
+
+PyObject *
+fmp_decode_pickle_outside(struct fmp_codec *codec, const uint8_t *data, size_t size,
+                          const struct fmp_lease *outside, PyObject *keeper)
+{
+    struct pickled p = {.buffers = outside->address, .keeper = keeper};
+    uint64_t total;
+    if (!read_head(&p, data, size, outside->length, &total)
+        || !find_pickle(&p, data, size, fmp_round_up(p.pickle_size, FMP_UNIT))) {
+        return fmp_raise(FMP_CORRUPT, "decode a message");
+    }
+    return load(codec, &p);
 }

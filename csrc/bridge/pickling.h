@@ -12,4 +12,8 @@ PyObject *fmp_decode_pickle(struct fmp_codec *codec, const uint8_t *data, size_t
 PyObject *fmp_decode_pickle_buffers(struct fmp_codec *codec, const uint8_t *data, size_t size,
                                     PyObject *keeper);
 
+/* The same of a record whose buffers lie outside, in `keeper`'s lease; `data` is what lies inside. */
+PyObject *fmp_decode_pickle_outside(struct fmp_codec *codec, const uint8_t *data, size_t size,
+                                    const struct fmp_lease *outside, PyObject *keeper);
+
 #endif

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "bridge/codec.h"
+#include "platform/memory.h"
 
 #define LONGEST_NUMBER 9 /* an item's kind and 8 bytes */
 
@@ -187,9 +188,32 @@ fmp_read(struct fmp_reader *r, void *out, size_t n)
 }
 
 PyObject *
+fmp_bytes_new(size_t size)
+{
+    PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
+    if (bytes != NULL) {
+        fmp_memory_prefer_huge(PyBytes_AS_STRING(bytes), size);
+    }
+    return bytes;
+}
+
+static PyObject *
+bytes_from(const uint8_t *data, size_t size)
+{
+    if (size < FMP_DIRECT_SIZE) {
+        return PyBytes_FromStringAndSize((const char *)data, (Py_ssize_t)size);
+    }
+    PyObject *bytes = fmp_bytes_new(size);
+    if (bytes != NULL) {
+        memcpy(PyBytes_AS_STRING(bytes), data, size);
+    }
+    return bytes;
+}
+
+PyObject *
 fmp_text_from(uint8_t kind, const uint8_t *data, size_t size)
 {
-    return kind == FMP_REC_BYTES ? PyBytes_FromStringAndSize((const char *)data, (Py_ssize_t)size)
+    return kind == FMP_REC_BYTES ? bytes_from(data, size)
                                  : PyUnicode_DecodeUTF8((const char *)data, (Py_ssize_t)size, NULL);
 }
 

@@ -45,6 +45,8 @@ bool fmp_write_item(struct fmp_writer *w, PyObject *o, uint8_t kind);
 bool fmp_write_int_item(struct fmp_writer *w, int64_t value);
 
 bool fmp_read(struct fmp_reader *r, void *out, size_t n);
+/* A bytes object to be filled. */
+PyObject *fmp_bytes_new(size_t size);
 PyObject *fmp_text_from(uint8_t kind, const uint8_t *data, size_t size);
 /* A constant, int or float of fmp_write_value(), or an item; NULL, perhaps without an exception,
  * when it is malformed. */

@@ -1,6 +1,7 @@
 /* buffer.c - the private memory that records are copied out to, and walking them there; see ring.h.
  *
- * Owns the heap memory of a buffer that outgrew its caller's stack. Nothing shared.
+ * Owns the heap memory of a buffer that outgrew its caller's stack, and the lease of the extent that its
+ * record goes on in. Nothing shared.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -8,6 +9,7 @@
 
 #include "base/status.h"
 #include "channel/ring.h"
+#include "platform/memory.h"
 
 void
 fmp_buffer_init(struct fmp_buffer *b, void *stack, size_t room)
@@ -21,7 +23,12 @@ fmp_buffer_free(struct fmp_buffer *b)
     if (b->on_heap) {
         free(b->data);
     }
-    *b = (struct fmp_buffer){0};
+    if (b->lease.address != NULL) {
+        fmp_lease_end(&b->lease);
+    }
+    b->data = NULL;
+    b->size = b->room = 0;
+    b->on_heap = false;
 }
 
 int
@@ -34,9 +41,23 @@ fmp_buffer_reserve(struct fmp_buffer *b, size_t size)
     if (fresh == NULL) {
         return -ENOMEM;
     }
-    fmp_buffer_free(b);
-    *b = (struct fmp_buffer){.data = fresh, .room = size, .on_heap = true};
+    fmp_memory_prefer_huge(fresh, size);
+    if (b->on_heap) {
+        free(b->data);
+    }
+    b->data = fresh;
+    b->size = 0;
+    b->room = size;
+    b->on_heap = true;
     return FMP_OK;
+}
+
+void
+fmp_buffer_warm_lease(struct fmp_buffer *b)
+{
+    if (fmp_lease_warm(&b->lease) != FMP_OK) {
+        fmp_lease_end(&b->lease); /* damaged: the record cannot be decoded without it */
+    }
 }
 
 bool

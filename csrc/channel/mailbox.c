@@ -128,6 +128,7 @@ take(struct fmp_mailbox *m, uint32_t max_items, struct fmp_buffer *out, fmp_a64 
         fmp_ring_commit_take(&m->ring, commit);
     }
     fmp_ring_unlock_head(&m->ring);
+    fmp_buffer_warm(out);
     bool empty = rc == FMP_AGAIN && w->word != NULL;
     if ((rc == FMP_OK || empty) && bell_is_armed(m)) {
         silence_bell_if_empty(m, w->budget_ns);

@@ -56,7 +56,7 @@
 enum { RUNG, WATCHER, CLOSES };
 
 enum {
-    EMPTY = FMP_PIPE_DIRECT + 1, /* besides enum fmp_status, within this file */
+    EMPTY = FMP_PIPE_FOREIGN + 1, /* besides enum fmp_status, within this file */
     RETRY,
 };
 
@@ -419,32 +419,6 @@ look_at_ring(struct fmp_pipe *p, struct fmp_wait *w)
     return tail != head ? FMP_OK : EMPTY;
 }
 
-static bool
-is_direct(const struct fmp_pipe_call *call, uint64_t header)
-{
-    return fmp_record_length(header) >= FMP_PIPE_DIRECT_SIZE && fmp_record_kind(header) < 32
-        && (call->direct >> fmp_record_kind(header) & 1) != 0;
-}
-
-/* Under head_lock. */
-static int
-read_record(struct fmp_pipe *p, struct fmp_pipe_call *call, struct fmp_buffer *out,
-            struct fmp_wait *w, uint64_t *commit)
-{
-    uint32_t items;
-    if (call->into != NULL) {
-        int rc = fmp_ring_read_payload(p->in, call->header, call->into, w, commit);
-        return rc == FMP_TOO_BIG ? FMP_PIPE_DIRECT : rc;
-    }
-    if (call->direct != 0) {
-        int rc = fmp_ring_peek(p->in, w, &call->header);
-        if (rc != FMP_OK || is_direct(call, call->header)) {
-            return rc != FMP_OK ? rc : FMP_PIPE_DIRECT;
-        }
-    }
-    return fmp_ring_read(p->in, 1, out, w, commit, &items);
-}
-
 static int
 take(struct fmp_pipe *p, struct fmp_pipe_call *call, struct fmp_buffer *out, struct fmp_wait *w)
 {
@@ -456,7 +430,8 @@ take(struct fmp_pipe *p, struct fmp_pipe_call *call, struct fmp_buffer *out, str
         return rc;
     }
     uint64_t commit;
-    rc = read_record(p, call, out, w, &commit);
+    uint32_t items;
+    rc = fmp_ring_read(p->in, 1, out, w, &commit, &items);
     if (rc == FMP_OK) {
         if (call->watching) {
             atomic_store(word_of(p->in, WATCHER), 0);
@@ -467,6 +442,7 @@ take(struct fmp_pipe *p, struct fmp_pipe_call *call, struct fmp_buffer *out, str
         FMP_POINT("pipe: taken");
     }
     fmp_ring_unlock_head(p->in);
+    fmp_buffer_warm(out);
     if (rc == FMP_AGAIN && w->word != NULL) {
         return EMPTY; /* another reader was faster */
     }

@@ -19,9 +19,6 @@
 /* A result besides enum fmp_status: there are bytes in the socket that no fastmp process rang.
  * Somebody wrote to the descriptor itself. */
 #define FMP_PIPE_FOREIGN 100
-/* Another: the next record is one that fmp_pipe_call's `direct` asks for. */
-#define FMP_PIPE_DIRECT 101
-#define FMP_PIPE_DIRECT_SIZE (16 * 1024) /* smaller ones are not worth a second look */
 
 /* This process's handle of an end. `in` or `out` is NULL when the end does not read or write; both
  * are for a descriptor that is no fastmp pipe. */
@@ -37,14 +34,10 @@ struct fmp_pipe {
     uint32_t closes_seen;
 };
 
-/* One call of receive or poll, over all its tries; zeroed by the caller but for the first fields,
+/* One call of receive or poll, over all its tries; zeroed by the caller but for the first field,
  * which it sets. */
 struct fmp_pipe_call {
-    bool at_once;    /* will not wait: look at the socket at the first try */
-    uint32_t direct; /* 1 << kind: such records, if large, are not copied to the buffer, but their
-                         header to `header`: FMP_PIPE_DIRECT */
-    void *into;      /* after FMP_PIPE_DIRECT: where that payload shall be copied */
-    uint64_t header;
+    bool at_once;     /* will not wait: look at the socket at the first try */
     bool nonblocking; /* found out: the descriptor is, so a receive fails instead of waiting */
     bool napped;      /* on the ring */
     bool slept;       /* on the socket */
@@ -74,7 +67,7 @@ void fmp_pipe_free(struct fmp_pipe *p);
 int fmp_pipe_send(struct fmp_pipe *p, const struct fmp_batch *batch, struct fmp_wait *w);
 
 /* Takes one record. FMP_AGAIN: none there. FMP_CLOSED: none there, and the peer is gone
- * (-ECONNRESET when it left unread what we sent). FMP_PIPE_FOREIGN. */
+ * (-ECONNRESET when it left unread what we sent). FMP_DIRECT, FMP_PIPE_FOREIGN. */
 int fmp_pipe_receive(struct fmp_pipe *p, struct fmp_pipe_call *call, struct fmp_buffer *out,
                      struct fmp_wait *w);
 

@@ -1,8 +1,7 @@
 /* ring.c - the ring of records; see ring.h for the layout and who writes which field.
  *
- * A kill at any line leaves: before a commit, bytes past the commit that nobody reads; during
- * growth, a file that is larger than its capacity says, which the next growth reserves again;
- * inside a lock, FMP_OWNER_DIED for the next one, who has nothing to repair and wakes everybody.
+ * A kill at any line leaves: before a commit, bytes past the commit that nobody reads; inside a lock,
+ * FMP_OWNER_DIED for the next one, who has nothing to repair and wakes everybody.
  */
 #include "channel/ring.h"
 
@@ -13,14 +12,12 @@
 #include "base/check.h"
 #include "base/points.h"
 #include "base/status.h"
+#include "channel/extent.h"
 #include "channel/positions.h"
 #include "channel/ring_view.h"
 #include "platform/memory.h"
 
-#define KEPT_CAPACITY UINT64_C(65536)    /* units: 1 MiB stay reserved in an empty ring */
-#define KEPT_IF_USED (UINT64_C(1) << 24) /* units: up to 256 MiB stay while they are in use */
-#define EMPTIES_BEFORE_SHRINK 64         /* so many times empty before it gives memory back */
-#define READ_AT_A_TIME (256 * 1024)      /* bytes after which a bulk read stops */
+#define READ_AT_A_TIME (256 * 1024) /* bytes after which a bulk read stops */
 
 /* --- positions ----------------------------------------------------------------------------- */
 
@@ -119,111 +116,6 @@ copy_out(const uint8_t *units, uint64_t capacity, uint64_t at, void *data, size_
     }
 }
 
-/* --- growth and shrinking -------------------------------------------------------------------- */
-
-/* Copies the live units whose place differs under the larger capacity. */
-static void
-move_live(uint8_t *units, uint32_t from, uint32_t to, uint64_t old, uint64_t new)
-{
-    for (uint32_t p = from; p != to;) {
-        uint64_t old_at = p & (old - 1), new_at = p & (new - 1);
-        uint64_t n = to - p; /* modulo 2^32 */
-        if (n > old - old_at) {
-            n = old - old_at;
-        }
-        if (old_at != new_at) {
-            memcpy(units + new_at * FMP_UNIT, units + old_at * FMP_UNIT, n * FMP_UNIT);
-        }
-        p += (uint32_t)n;
-    }
-}
-
-static uint64_t
-capacity_for(uint64_t units, uint64_t at_least)
-{
-    while (at_least < units && at_least < FMP_RING_LARGEST) {
-        at_least *= 2;
-    }
-    return at_least >= units ? at_least : 0;
-}
-
-/* With both locks held. */
-static int
-grow_locked(struct fmp_ring *r, uint64_t old, uint64_t new)
-{
-    uint64_t offset = FMP_RING_DATA + old * FMP_UNIT, length = (new - old) * FMP_UNIT;
-    int rc = fmp_memory_reserve(r->fd, offset, length);
-    if (rc != FMP_OK) {
-        return rc;
-    }
-    rc = fmp_ring_map(r, &r->put, new);
-    if (rc == -ENOMEM) { /* RLIMIT_AS: do without the other view, until it is needed again */
-        fmp_ring_unmap(&r->take);
-        rc = fmp_ring_map(r, &r->put, new);
-    }
-    if (rc != FMP_OK) {
-        fmp_memory_release(r->fd, offset, length);
-        return rc;
-    }
-    FMP_POINT("ring: to move");
-    uint32_t head = units_of(atomic_load(&r->shm->head));
-    uint32_t tail = units_of(atomic_load(&r->shm->tail));
-    if (tail - head > old) {
-        return FMP_CORRUPT;
-    }
-    move_live(r->put.units, head, tail, old, new);
-    atomic_store(&r->shm->capacity, new);
-    return FMP_OK;
-}
-
-/* With tail_lock held: room for `units` live units in all. */
-static int
-grow(struct fmp_ring *r, uint64_t units, struct fmp_wait *w)
-{
-    uint64_t old = atomic_load(&r->shm->capacity);
-    if (!fmp_ring_valid_capacity(old)) {
-        return FMP_CORRUPT;
-    }
-    uint64_t new = capacity_for(units, old);
-    if (new == 0) {
-        return FMP_TOO_BIG;
-    }
-    int rc = fmp_ring_lock_head(r, w);
-    if (rc != FMP_OK) {
-        return rc;
-    }
-    rc = grow_locked(r, old, new);
-    fmp_ring_unlock_head(r);
-    return rc;
-}
-
-/* With head_lock held and the ring empty: gives memory back. Takes tail_lock against the usual
- * order, so only by trying. */
-static void
-shrink(struct fmp_ring *r)
-{
-    struct fmp_ring_shm *shm = r->shm;
-    uint64_t old = atomic_load_explicit(&shm->capacity, memory_order_relaxed);
-    if (old <= KEPT_CAPACITY) {
-        return;
-    }
-    shm->empties++;
-    if (old <= KEPT_IF_USED && shm->empties < EMPTIES_BEFORE_SHRINK) {
-        return;
-    }
-    struct fmp_wait now = {.budget_ns = 0};
-    if (fmp_ring_lock_tail(r, &now) != FMP_OK) {
-        return;
-    }
-    if (atomic_load(&shm->head) == atomic_load(&shm->tail)) {
-        atomic_store(&shm->capacity, KEPT_CAPACITY);
-        fmp_memory_release(r->fd, FMP_RING_DATA + KEPT_CAPACITY * FMP_UNIT,
-                           (old - KEPT_CAPACITY) * FMP_UNIT);
-        shm->empties = 0;
-    }
-    fmp_ring_unlock_tail(r);
-}
-
 static bool
 too_much_with_gil(const struct fmp_wait *w, uint64_t bytes)
 {
@@ -231,6 +123,15 @@ too_much_with_gil(const struct fmp_wait *w, uint64_t bytes)
 }
 
 /* --- put --------------------------------------------------------------------------------------- */
+
+/* Does a record wait, under a limit on bytes, that is beyond that limit by itself? Its extent is not
+ * among the live units, so it is known by its number; it was put to an empty ring, so it is the first. */
+static bool
+is_overfull(const struct fmp_ring_shm *shm)
+{
+    return shm->max_units != 0 && shm->outsized != 0
+        && shm->outsized == items_of(shm->seen_head) + 1;
+}
 
 /* Is there room for one more batch within the limits? Reads head only when the last one seen does
  * not suffice. Sets *used to the live units. */
@@ -245,12 +146,78 @@ within_limits(struct fmp_ring_shm *shm, uint64_t tail, uint64_t units, uint32_t 
         *used = (uint32_t)(units_of(tail) - units_of(shm->seen_head));
         uint32_t count = items_of(tail) - items_of(shm->seen_head);
         bool items_fit = shm->max_items == 0 || count + (uint64_t)items <= shm->max_items;
-        bool units_fit = shm->max_units == 0 || *used == 0 || *used + units <= shm->max_units;
+        bool units_fit = shm->max_units == 0 || *used == 0
+                      || (*used + units <= shm->max_units && !is_overfull(shm));
         if (items_fit && units_fit && (fresh || *used + units <= fitting)) {
             return true;
         }
     }
     return false;
+}
+
+/* Larger records than the limit on bytes go by themselves, so they do not add up unseen. */
+static bool
+may_lie_outside(const struct fmp_ring_shm *shm, const struct fmp_batch *batch, uint64_t units)
+{
+    return batch->outside >= FMP_EXTENT_LEAST && units > shm->max_units;
+}
+
+/* Copies a part to byte *at of the ring, and moves *at behind it. */
+static void
+write_part(struct fmp_ring *r, uint64_t capacity, uint64_t *at, const void *data, size_t size)
+{
+    copy_in(r->put.units, capacity, *at, data, size);
+    *at = (*at + size) & (capacity * FMP_UNIT - 1);
+}
+
+/* What stays in the ring of a record that goes on outside. */
+static uint64_t
+inside_bytes(const struct fmp_batch *batch)
+{
+    return batch->bytes - batch->outside + sizeof(struct fmp_extent_ref);
+}
+
+static void
+write_inside(struct fmp_ring *r, uint64_t capacity, uint64_t at, const struct fmp_batch *batch,
+             const struct fmp_extent_ref *ref)
+{
+    uint64_t header;
+    memcpy(&header, batch->parts[0].data, sizeof(header));
+    header = fmp_record_header(inside_bytes(batch) - FMP_RECORD_HEADER,
+                               fmp_record_kind(header) | FMP_RECORD_OUTSIDE);
+    write_part(r, capacity, &at, &header, sizeof(header));
+    for (unsigned i = 0; i < batch->n_inside; i++) {
+        size_t skip = i == 0 ? FMP_RECORD_HEADER : 0;
+        write_part(r, capacity, &at, (const uint8_t *)batch->parts[i].data + skip,
+                   batch->parts[i].size - skip);
+    }
+    write_part(r, capacity, &at, ref, sizeof(*ref));
+}
+
+static void
+write_whole(struct fmp_ring *r, uint64_t capacity, uint64_t at, const struct fmp_batch *batch)
+{
+    for (unsigned i = 0; i < batch->n_parts; i++) {
+        write_part(r, capacity, &at, batch->parts[i].data, batch->parts[i].size);
+    }
+}
+
+/* Room for `units` more; sets *capacity. */
+static int
+make_room(struct fmp_ring *r, uint64_t used, uint64_t units, struct fmp_wait *w, uint64_t *capacity)
+{
+    if (used + units <= *capacity) {
+        return FMP_OK;
+    }
+    if (used > *capacity) {
+        return FMP_CORRUPT;
+    }
+    int rc = fmp_ring_grow(r, used + units, w);
+    FMP_POINT("ring: grown");
+    if (rc == FMP_OK) {
+        rc = fmp_ring_cover(r, &r->put, &r->take, &r->shm->head_lock, capacity);
+    }
+    return rc == FMP_OK && used + units > *capacity ? FMP_CORRUPT : rc;
 }
 
 int
@@ -276,27 +243,22 @@ fmp_ring_write(struct fmp_ring *r, const struct fmp_batch *batch, struct fmp_wai
         fmp_wait_on_lock(w);
         return FMP_AGAIN;
     }
-    if (used + units > capacity) {
-        if (used > capacity) {
-            return FMP_CORRUPT;
-        }
-        rc = grow(r, used + units, w);
-        FMP_POINT("ring: grown");
-        if (rc == FMP_OK) {
-            rc = fmp_ring_cover(r, &r->put, &r->take, &r->shm->head_lock, &capacity);
-        }
-        if (rc != FMP_OK) {
-            return rc;
-        }
-        if (used + units > capacity) {
-            return FMP_CORRUPT;
-        }
+    struct fmp_extent_ref ref;
+    bool outside = may_lie_outside(shm, batch, units) && fmp_extent_write(r, batch, &ref);
+    if (outside) {
+        units = inside_bytes(batch) / FMP_UNIT;
+    }
+    shm->outsized = outside ? items_of(tail) + 1 : 0;
+    rc = make_room(r, used, units, w, &capacity);
+    if (rc != FMP_OK) {
+        return rc;
     }
     FMP_POINT("ring: to write");
-    uint64_t at = byte_at(tail, capacity);
-    for (unsigned i = 0; i < batch->n_parts; i++) {
-        copy_in(r->put.units, capacity, at, batch->parts[i].data, batch->parts[i].size);
-        at = (at + batch->parts[i].size) & (capacity * FMP_UNIT - 1);
+    if (outside) {
+        write_inside(r, capacity, byte_at(tail, capacity), batch, &ref);
+    }
+    else {
+        write_whole(r, capacity, byte_at(tail, capacity), batch);
     }
     *commit = advance(tail, units, batch->items);
     return FMP_OK;
@@ -363,11 +325,18 @@ measure(const uint8_t *units, uint64_t tail, uint32_t max_items, struct first *f
         if (next > live - f->span) {
             return FMP_CORRUPT;
         }
+        bool outside = (fmp_record_kind(header) & FMP_RECORD_OUTSIDE) != 0;
         if (f->items == 0) {
             f->header = header;
         }
+        else if (outside) {
+            break; /* goes by itself: a buffer has one lease */
+        }
         f->span += next;
         f->items++;
+        if (outside) {
+            break;
+        }
     }
     return FMP_OK;
 }
@@ -394,56 +363,114 @@ look_at_first(struct fmp_ring *r, uint32_t max_items, struct fmp_wait *w, struct
     return rc;
 }
 
+static bool
+is_direct(const struct fmp_buffer *out, uint64_t header)
+{
+    return fmp_record_length(header) >= FMP_DIRECT_SIZE && fmp_record_kind(header) < 32
+        && (out->direct >> fmp_record_kind(header) & 1) != 0;
+}
+
+/* To where the caller wants it. */
+static int
+read_direct(struct fmp_ring *r, const struct first *f, struct fmp_buffer *out)
+{
+    if (f->header != out->header) {
+        out->header = f->header;
+        return FMP_DIRECT;
+    }
+    FMP_POINT("ring: measured");
+    uint64_t at = byte_at(f->head, f->capacity) + FMP_RECORD_HEADER; /* within a unit */
+    copy_out(r->take.units, f->capacity, at, out->into, fmp_record_length(f->header));
+    return FMP_OK;
+}
+
+static inline int
+read_whole(struct fmp_ring *r, const struct first *f, struct fmp_buffer *out)
+{
+    int rc = fmp_buffer_reserve(out, f->span * FMP_UNIT);
+    if (rc == FMP_OK) {
+        FMP_POINT("ring: measured");
+        out->size = f->span * FMP_UNIT;
+        copy_out(r->take.units, f->capacity, byte_at(f->head, f->capacity), out->data, out->size);
+    }
+    return rc;
+}
+
+/* A record that goes on outside as one that does not. */
+static int
+copy_outside(struct fmp_ring *r, const struct first *f, const struct fmp_extent_ref *ref,
+             struct fmp_buffer *out)
+{
+    uint64_t inside = f->span * FMP_UNIT - sizeof(*ref);
+    int rc = fmp_buffer_reserve(out, inside + ref->length);
+    if (rc != FMP_OK) {
+        return rc;
+    }
+    uint64_t header =
+        fmp_record_header(inside + ref->length - FMP_RECORD_HEADER,
+                          (uint8_t)(fmp_record_kind(f->header) & ~FMP_RECORD_OUTSIDE));
+    out->size = inside + ref->length;
+    copy_out(r->take.units, f->capacity, byte_at(f->head, f->capacity), out->data, inside);
+    memcpy(out->data, &header, sizeof(header));
+    return fmp_extent_copy(r, ref, out->data + inside);
+}
+
+static int
+read_outside(struct fmp_ring *r, const struct first *f, struct fmp_buffer *out)
+{
+    struct fmp_extent_ref ref;
+    uint64_t size = f->span * FMP_UNIT, ring = f->capacity * FMP_UNIT;
+    if (size < FMP_UNIT + sizeof(ref) || fmp_record_length(f->header) + FMP_RECORD_HEADER != size) {
+        return FMP_CORRUPT;
+    }
+    copy_out(r->take.units, f->capacity,
+             (byte_at(f->head, f->capacity) + size - sizeof(ref)) & (ring - 1), &ref, sizeof(ref));
+    int rc = fmp_extent_lease(r, &ref, &out->lease);
+    if (rc == FMP_AGAIN) {
+        return copy_outside(r, f, &ref, out);
+    }
+    if (rc == FMP_OK) {
+        rc = read_whole(r, f, out);
+        if (rc != FMP_OK) {
+            fmp_lease_end(&out->lease);
+        }
+    }
+    return rc;
+}
+
+/* All but a short record that lies in the ring whole. */
+static int
+read_special(struct fmp_ring *r, const struct first *f, struct fmp_buffer *out, struct fmp_wait *w)
+{
+    if (out->into == NULL && f->items == 1 && is_direct(out, f->header)) {
+        out->header = f->header;
+        return FMP_DIRECT;
+    }
+    uint64_t bytes = r->outside ? UINT64_MAX : f->span * FMP_UNIT; /* a lease takes its time */
+    if (too_much_with_gil(w, bytes)) {
+        fmp_wait_on_lock(w);
+        return FMP_AGAIN;
+    }
+    return out->into != NULL ? read_direct(r, f, out)
+         : r->outside        ? read_outside(r, f, out)
+                             : read_whole(r, f, out);
+}
+
 int
 fmp_ring_read(struct fmp_ring *r, uint32_t max_items, struct fmp_buffer *out, struct fmp_wait *w,
               uint64_t *commit, uint32_t *items)
 {
     struct first f;
     int rc = look_at_first(r, max_items, w, &f);
-    if (rc == FMP_OK && too_much_with_gil(w, f.span * FMP_UNIT)) {
-        fmp_wait_on_lock(w);
-        return FMP_AGAIN;
-    }
-    if (rc == FMP_OK) {
-        rc = fmp_buffer_reserve(out, f.span * FMP_UNIT);
-    }
     if (rc != FMP_OK) {
         return rc;
     }
-    FMP_POINT("ring: measured");
-    out->size = f.span * FMP_UNIT;
-    copy_out(r->take.units, f.capacity, byte_at(f.head, f.capacity), out->data, out->size);
-    *commit = advance(f.head, f.span, f.items);
-    *items = f.items;
-    return FMP_OK;
-}
-
-int
-fmp_ring_peek(struct fmp_ring *r, struct fmp_wait *w, uint64_t *header)
-{
-    struct first f;
-    int rc = look_at_first(r, 1, w, &f);
+    r->outside = (fmp_record_kind(f.header) & FMP_RECORD_OUTSIDE) != 0;
+    bool plain = f.span * FMP_UNIT < FMP_DIRECT_SIZE && !r->outside && out->into == NULL;
+    rc = plain ? read_whole(r, &f, out) : read_special(r, &f, out, w);
     if (rc == FMP_OK) {
-        *header = f.header;
-    }
-    return rc;
-}
-
-int
-fmp_ring_read_payload(struct fmp_ring *r, uint64_t header, void *out, struct fmp_wait *w,
-                      uint64_t *commit)
-{
-    struct first f;
-    int rc = look_at_first(r, 1, w, &f);
-    if (rc == FMP_OK && f.header != header) {
-        return FMP_TOO_BIG;
-    }
-    if (rc == FMP_OK) {
-        FMP_POINT("ring: measured");
-        uint64_t ring = f.capacity * FMP_UNIT;
-        uint64_t at = (byte_at(f.head, f.capacity) + FMP_RECORD_HEADER) & (ring - 1);
-        copy_out(r->take.units, f.capacity, at, out, fmp_record_length(header));
-        *commit = advance(f.head, f.span, 1);
+        *commit = advance(f.head, f.span, f.items);
+        *items = f.items;
     }
     return rc;
 }
@@ -458,13 +485,14 @@ fmp_ring_commit_take(struct fmp_ring *r, uint64_t commit)
         || !in_order(shm));
     FMP_CHECK((int32_t)(items_of(atomic_load(&shm->tail)) - items_of(commit)) >= 0
               || !in_order(shm));
+    uint64_t head = atomic_load_explicit(&shm->head, memory_order_relaxed);
     /* Release: the copy is complete before a putter may overwrite what was read. */
     atomic_store(&shm->head, commit);
     /* By bytes, the next sleeper may not fit where a later one does: wake them all. */
     fmp_wake(fmp_low_half(&shm->head), &shm->putters, shm->max_units != 0 ? INT_MAX : 1);
     uint64_t tail = atomic_load(&shm->tail);
     if (items_of(tail) == items_of(commit)) {
-        shrink(r);
+        fmp_ring_shrink(r, units_of(commit) - units_of(head));
     }
     else if (atomic_load_explicit(&shm->takers, memory_order_relaxed) != 0) {
         fmp_wake(fmp_low_half(&shm->tail), &shm->takers, 1);

@@ -15,6 +15,7 @@
  *
  * Who writes what:
  *   tail, seen_head    under tail_lock       head, seen_tail    under head_lock
+ *   outsized, extents  under tail_lock       empties            under head_lock
  *   capacity           under both locks (tail_lock first)
  *   takers, putters    by those who sleep    limits, header     by the creator, once
  */
@@ -27,6 +28,7 @@
 
 #include "base/atomics.h"
 #include "base/layout.h"
+#include "platform/lease.h"
 #include "sync/eventcount.h"
 #include "sync/mutex.h"
 
@@ -37,6 +39,13 @@
 #define FMP_COPY_WITH_GIL (64 * 1024)
 #define FMP_RING_DATA FMP_PAGE /* the units begin here; before it the header page */
 
+struct fmp_extent_shm {
+    fmp_a64 reserved; /* bytes */
+    fmp_a32 record;
+};
+
+#define FMP_EXTENTS 128
+
 struct fmp_ring_shm {
     struct fmp_header_shm header;
     uint32_t max_items; /* 0: any number */
@@ -46,6 +55,7 @@ struct fmp_ring_shm {
     alignas(FMP_CACHE_LINE) struct fmp_mutex_shm tail_lock;
     fmp_a64 tail;
     uint64_t seen_head;
+    uint32_t outsized; /* 1 + number of the last record put, if it goes on outside */
 
     alignas(FMP_CACHE_LINE) struct fmp_mutex_shm head_lock;
     fmp_a64 head;
@@ -54,9 +64,18 @@ struct fmp_ring_shm {
     alignas(FMP_CACHE_LINE) fmp_a32 takers;   /* sleep on the low half of tail */
     fmp_a32 putters;                          /* sleep on the low half of head */
     alignas(FMP_CACHE_LINE) fmp_a64 capacity; /* units */
-    uint32_t empties; /* under head_lock: how often it ran empty since it last gave memory back */
+    fmp_a32 n_extents;                        /* under tail_lock, as the table is */
+    uint32_t empties; /* under head_lock: how often it ran empty since all of it was needed */
+
+    alignas(FMP_CACHE_LINE) struct fmp_extent_shm extents[FMP_EXTENTS];
 };
-_Static_assert(sizeof(struct fmp_ring_shm) <= FMP_RING_DATA / 2, "leave room for the channel");
+_Static_assert(sizeof(struct fmp_ring_shm) <= FMP_RING_DATA, "the header page");
+
+/* An extent, see extent.c, and this process's mapping of it. */
+struct fmp_extent_view {
+    uint8_t *bytes;
+    uint64_t mapped; /* bytes */
+};
 
 /* One side's view of the units; only touched under that side's lock. */
 struct fmp_ring_view {
@@ -68,8 +87,10 @@ struct fmp_ring_view {
 struct fmp_ring {
     struct fmp_ring_shm *shm; /* the header page, at one address for the handle's life */
     int fd;
-    struct fmp_ring_view put;  /* under tail_lock */
-    struct fmp_ring_view take; /* under head_lock */
+    struct fmp_ring_view put;        /* under tail_lock */
+    struct fmp_ring_view take;       /* under head_lock */
+    struct fmp_extent_view *extents; /* under tail_lock; NULL until one is written */
+    bool outside;                    /* under head_lock: the last record read was one of these */
 };
 
 /* A piece of a batch; a batch is gathered from several so that large buffers are copied once. */
@@ -83,16 +104,32 @@ struct fmp_batch {
     unsigned n_parts;
     uint64_t bytes; /* of all parts, padding of the last record excluded */
     uint32_t items;
+    /* A single record may have parts that need not lie in the ring: those from n_inside on, of so
+     * many bytes. What is before them ends on a unit. outside 0: none. */
+    unsigned n_inside;
+    uint64_t outside;
 };
 
+#define FMP_RECORD_OUTSIDE 0x80 /* in a record's kind: its last parts lie in an extent */
+
+#define FMP_DIRECT_SIZE (16 * 1024) /* smaller payloads are not worth a second look */
+
 /* Private memory that records are copied out to. Begins on the caller's stack, moves to the heap
- * when it must grow. */
+ * when it must grow.
+ *
+ * A large payload may have a place of its own instead. The caller says in `direct` of what kinds; a
+ * read that finds such a record first leaves it, sets `header` and returns FMP_DIRECT; the caller
+ * makes room for that payload, says where in `into`, and reads again. */
 struct fmp_buffer {
     uint8_t *data;
     size_t size;
     size_t room;
     bool on_heap;
-    bool cut; /* holds the beginning of a record that there was no memory for */
+    bool cut;        /* holds the beginning of a record that there was no memory for */
+    uint32_t direct; /* 1 << kind */
+    void *into;
+    uint64_t header;
+    struct fmp_lease lease; /* what a record of kind FMP_RECORD_OUTSIDE goes on with */
 };
 
 static inline uint64_t
@@ -124,6 +161,15 @@ void fmp_buffer_init(struct fmp_buffer *b, void *stack, size_t room);
 void fmp_buffer_free(struct fmp_buffer *b);
 /* Room for `size` bytes in all; contents are lost. -ENOMEM. */
 int fmp_buffer_reserve(struct fmp_buffer *b, size_t size);
+/* After a take, with no lock held: reads in what is leased. */
+void fmp_buffer_warm_lease(struct fmp_buffer *b);
+static inline void
+fmp_buffer_warm(struct fmp_buffer *b)
+{
+    if (b->lease.address != NULL) {
+        fmp_buffer_warm_lease(b);
+    }
+}
 
 int fmp_ring_create(struct fmp_ring *r, uint32_t max_items, uint64_t max_bytes);
 /* Takes `fd` over in every case. FMP_CORRUPT when it is no ring. */
@@ -152,7 +198,8 @@ int fmp_ring_write(struct fmp_ring *r, const struct fmp_batch *batch, struct fmp
 void fmp_ring_commit_put(struct fmp_ring *r, uint64_t commit, uint32_t items);
 
 /* With head_lock held: copies up to `max_items` records (fewer when they are large) out, and sets
- * *commit and *items. FMP_AGAIN: empty. */
+ * *commit and *items. FMP_AGAIN: empty. FMP_DIRECT, if max_items is 1: see struct fmp_buffer; with
+ * out->into, that another record is first now. */
 int fmp_ring_read(struct fmp_ring *r, uint32_t max_items, struct fmp_buffer *out,
                   struct fmp_wait *w, uint64_t *commit, uint32_t *items);
 
@@ -160,12 +207,6 @@ int fmp_ring_read(struct fmp_ring *r, uint32_t max_items, struct fmp_buffer *out
  * `out` has, and says in out->cut whether that is less than the whole. Needs no mapping. */
 int fmp_ring_read_cut(struct fmp_ring *r, struct fmp_buffer *out, struct fmp_wait *w,
                       uint64_t *commit);
-
-/* The same in two steps, for one record whose payload has a place of its own: its header; then, if
- * the first record still has this header (FMP_TOO_BIG: another taker was faster), its payload. */
-int fmp_ring_peek(struct fmp_ring *r, struct fmp_wait *w, uint64_t *header);
-int fmp_ring_read_payload(struct fmp_ring *r, uint64_t header, void *out, struct fmp_wait *w,
-                          uint64_t *commit);
 
 /* With head_lock held: gives kind 0 to the waiting records whose payload's first word, masked, is
  * `value`. What that means is the channel's. A kill leaves some of them so. */

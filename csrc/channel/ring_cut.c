@@ -44,8 +44,9 @@ fmp_ring_read_cut(struct fmp_ring *r, struct fmp_buffer *out, struct fmp_wait *w
     if (span / FMP_UNIT > live) {
         return FMP_CORRUPT;
     }
-    out->cut = span > out->room;
-    out->size = out->cut ? out->room : span;
+    bool outside = (fmp_record_kind(header) & FMP_RECORD_OUTSIDE) != 0;
+    out->cut = span > out->room || outside;
+    out->size = span > out->room ? out->room : span;
     *commit = advance(head, span / FMP_UNIT, 1);
     return read_out(r, capacity, at, out->data, out->size);
 }

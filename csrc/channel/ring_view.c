@@ -11,6 +11,7 @@
 
 #include "base/points.h"
 #include "base/status.h"
+#include "channel/extent.h"
 #include "platform/fd.h"
 #include "platform/memory.h"
 
@@ -91,12 +92,26 @@ fmp_ring_unmap(struct fmp_ring_view *v)
     }
 }
 
+/* What a view keeps alive is the whole file: all else in it should not stay because of that. */
+static void
+give_extents_back(struct fmp_ring *r)
+{
+    struct fmp_wait now = {.budget_ns = 0};
+    if (atomic_load(&r->shm->n_extents) != 0 && fmp_ring_lock_tail(r, &now) == FMP_OK) {
+        fmp_extents_trim(r, 0);
+        fmp_ring_unlock_tail(r);
+    }
+    fmp_extents_close(r);
+    fmp_lease_forget(r->fd);
+}
+
 void
 fmp_ring_close(struct fmp_ring *r)
 {
     if (r->shm == NULL) {
         return;
     }
+    give_extents_back(r);
     fmp_ring_unmap(&r->put);
     fmp_ring_unmap(&r->take);
     fmp_memory_unmap(r->shm, FMP_RING_DATA);

@@ -36,6 +36,23 @@ fmp_ring_cover(struct fmp_ring *r, struct fmp_ring_view *v, struct fmp_ring_view
     return *capacity <= v->backed ? FMP_OK : fmp_ring_map_side(r, v, other, others_lock, *capacity);
 }
 
+/* ring_grow.c. With tail_lock held: room for `units` live units in all. FMP_TOO_BIG, FMP_CORRUPT,
+ * -ENOSPC and the like: nothing has changed. */
+int fmp_ring_grow(struct fmp_ring *r, uint64_t units, struct fmp_wait *w);
+#define FMP_RING_KEPT UINT64_C(65536) /* units: 1 MiB stay reserved in an empty ring */
+
+/* With head_lock held and the ring empty, the last `taken` units having been taken at once: gives
+ * memory back if there is more than its use asks for. */
+void fmp_ring_shrink_now(struct fmp_ring *r, uint32_t taken);
+static inline void
+fmp_ring_shrink(struct fmp_ring *r, uint32_t taken)
+{
+    if (atomic_load_explicit(&r->shm->capacity, memory_order_relaxed) > FMP_RING_KEPT
+        || atomic_load_explicit(&r->shm->n_extents, memory_order_relaxed) != 0) {
+        fmp_ring_shrink_now(r, taken);
+    }
+}
+
 /* ring.c: whoever sleeps for the ring looks again (invariant W). */
 void fmp_ring_wake_everybody(struct fmp_ring *r);
 

@@ -5,7 +5,7 @@
 #include <Python.h>
 #include <stdbool.h>
 
-#include "bridge/wait.h"
+#include "bridge/codec.h"
 #include "channel/pipe.h"
 #include "channel/upgrade.h"
 #include "module.h"
@@ -31,13 +31,6 @@ typedef struct {
 } FmpConnection;
 
 #define FMP_CONNECTION_STACK 512 /* records of this size need no heap */
-
-/* A message: a record in `taken` or, when it is large and nothing but bytes, a bytes object. */
-struct fmp_message {
-    struct fmp_buffer taken;
-    PyObject *bytes; /* or NULL */
-    uint8_t kind;    /* of the record whose payload `bytes` is */
-};
 
 /* 0, or -1 with the stdlib's OSError. */
 int fmp_connection_check_readable(FmpConnection *self);

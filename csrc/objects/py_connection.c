@@ -187,7 +187,7 @@ connection_recv(FmpConnection *self, PyObject *Py_UNUSED(ignored))
         if (m.bytes == NULL) {
             return fmp_decode_taken(&self->state->codec, &m.taken, 0);
         }
-        return m.kind == FMP_REC_BYTES ? m.bytes : unpickle(self, m.bytes);
+        return fmp_message_kind(&m) == FMP_REC_BYTES ? m.bytes : unpickle(self, m.bytes);
     case FMP_PIPE_FOREIGN:
         return unpickle(self, fmp_wire_receive(self, UINT64_MAX, NULL));
     default:

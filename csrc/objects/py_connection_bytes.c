@@ -181,7 +181,8 @@ view_message(FmpConnection *self, struct view *v)
     if (m->bytes != NULL) {
         PyObject *bytes = m->bytes;
         m->bytes = NULL;
-        return m->kind == FMP_REC_RAW ? view_bytes(v, bytes) : view_pickle(self, v, bytes);
+        return fmp_message_kind(m) == FMP_REC_RAW ? view_bytes(v, bytes)
+                                                  : view_pickle(self, v, bytes);
     }
     size_t offset = 0;
     uint8_t kind;

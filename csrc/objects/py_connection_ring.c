@@ -79,27 +79,6 @@ finish(struct receiving *r, int rc)
     return rc;
 }
 
-/* The next record is a large one of bytes: copied without the GIL right to where it will stay.
- * FMP_TIMEOUT: it is no longer the next. */
-static int
-take_direct(struct receiving *r, struct fmp_message *m)
-{
-    m->kind = fmp_record_kind(r->call.header);
-    m->bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)fmp_record_length(r->call.header));
-    if (m->bytes == NULL) {
-        return FMP_PYERR;
-    }
-    r->call.into = PyBytes_AS_STRING(m->bytes);
-    r->call.at_once = true;
-    int rc = fmp_run_unlocked(try_receive, r);
-    r->call.into = NULL;
-    r->call.at_once = false;
-    if (rc != FMP_OK) {
-        Py_CLEAR(m->bytes);
-    }
-    return rc == FMP_PIPE_DIRECT ? FMP_TIMEOUT : rc;
-}
-
 static int
 take_any(struct receiving *r, struct fmp_message *m, struct fmp_spin *spin)
 {
@@ -108,10 +87,12 @@ take_any(struct receiving *r, struct fmp_message *m, struct fmp_spin *spin)
     int rc;
     do {
         rc = fmp_wait_for(&waiter);
-        if (rc == FMP_PIPE_DIRECT) {
-            rc = take_direct(r, m);
+        if (rc == FMP_DIRECT) {
+            r->call.at_once = true;
+            rc = fmp_take_bytes(m, try_receive, r);
+            r->call.at_once = false;
         }
-    } while (rc == FMP_TIMEOUT);
+    } while (rc == FMP_AGAIN);
     return rc;
 }
 
@@ -119,9 +100,9 @@ int
 fmp_connection_take(FmpConnection *self, struct fmp_message *m, uint8_t *stack)
 {
     struct receiving r = {.pipe = &self->pipe, .out = &m->taken};
-    r.call.direct = 1u << FMP_REC_BYTES | 1u << FMP_REC_RAW;
     m->bytes = NULL;
     fmp_buffer_init(&m->taken, stack, FMP_CONNECTION_STACK);
+    m->taken.direct = 1u << FMP_REC_BYTES | 1u << FMP_REC_RAW;
     fmp_connection_enter(self);
     int rc = take_any(&r, m, &self->receive_spin);
     if (fmp_pipe_unfinished(&r.call)) {

@@ -161,13 +161,10 @@ try_take(void *arg, struct fmp_wait *w)
     return fmp_mailbox_take(&t->queue->mailbox, t->max_items, t->out, NULL, w);
 }
 
-int
-fmp_queue_take(FmpQueue *self, uint32_t max_items, struct fmp_buffer *out, int64_t deadline)
+/* What a take that has ended returns. */
+static int
+taken(FmpQueue *self, struct fmp_buffer *out, int rc)
 {
-    struct taking t = {self, out, max_items};
-    struct fmp_waiter waiter = {
-        .try_once = try_take, .arg = &t, .spin = &self->spin, .gather = true, .deadline = deadline};
-    int rc = fmp_wait_for(&waiter);
     if (rc == FMP_OK) {
         return 0;
     }
@@ -179,6 +176,32 @@ fmp_queue_take(FmpQueue *self, uint32_t max_items, struct fmp_buffer *out, int64
     }
     fmp_buffer_free(out);
     return -1;
+}
+
+int
+fmp_queue_take(FmpQueue *self, uint32_t max_items, struct fmp_buffer *out, int64_t deadline)
+{
+    struct taking t = {self, out, max_items};
+    struct fmp_waiter waiter = {
+        .try_once = try_take, .arg = &t, .spin = &self->spin, .gather = true, .deadline = deadline};
+    return taken(self, out, fmp_wait_for(&waiter));
+}
+
+/* One record, or large bytes right as such. 0, or -1 with an exception. */
+static int
+take_message(FmpQueue *self, struct fmp_message *m, int64_t deadline)
+{
+    struct taking t = {self, &m->taken, 1};
+    struct fmp_waiter waiter = {
+        .try_once = try_take, .arg = &t, .spin = &self->spin, .gather = true, .deadline = deadline};
+    int rc;
+    do {
+        rc = fmp_wait_for(&waiter);
+        if (rc == FMP_DIRECT) {
+            rc = fmp_take_bytes(m, try_take, &t);
+        }
+    } while (rc == FMP_AGAIN);
+    return taken(self, &m->taken, rc);
 }
 
 static inline bool
@@ -198,12 +221,14 @@ fmp_queue_get_one(FmpQueue *self, int64_t deadline)
         }
     }
     uint8_t stack[FMP_QUEUE_STACK];
-    struct fmp_buffer taken;
-    fmp_buffer_init(&taken, stack, sizeof(stack));
-    if (fmp_queue_take(self, 1, &taken, deadline) < 0) {
+    struct fmp_message m;
+    m.bytes = NULL;
+    fmp_buffer_init(&m.taken, stack, sizeof(stack));
+    m.taken.direct = 1u << FMP_REC_BYTES;
+    if (take_message(self, &m, deadline) < 0) {
         return NULL;
     }
-    return fmp_decode_taken(&self->state->codec, &taken, 0);
+    return m.bytes != NULL ? m.bytes : fmp_decode_taken(&self->state->codec, &m.taken, 0);
 }
 
 static PyObject *

@@ -342,6 +342,17 @@ decode_all(FmpQueue *self, const uint8_t *records, size_t size, PyObject *list)
     return list;
 }
 
+/* The list with a new reference added, or NULL with an exception. */
+static PyObject *
+add_decoded(PyObject *object, PyObject *list)
+{
+    if (object == NULL || PyList_Append(list, object) < 0) {
+        Py_CLEAR(list);
+    }
+    Py_XDECREF(object);
+    return list;
+}
+
 PyObject *
 fmp_queue_get_many(FmpQueue *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
 {
@@ -378,6 +389,9 @@ fmp_queue_get_many(FmpQueue *self, PyObject *const *args, Py_ssize_t n_args, PyO
     if (fmp_queue_take(self, most, &taken, deadline) < 0) {
         Py_DECREF(list);
         return NULL;
+    }
+    if (taken.lease.address != NULL) { /* it came alone */
+        return add_decoded(fmp_decode_taken(&self->state->codec, &taken, 0), list);
     }
     list = decode_all(self, taken.data, taken.size, list);
     fmp_buffer_free(&taken);

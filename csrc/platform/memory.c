@@ -1,4 +1,4 @@
-/* memory.c - memfd, fallocate, mmap: the only place that makes or maps shared memory.
+/* memory.c - memfd, fallocate, mmap, madvise: the only place that makes or maps shared memory.
  *
  * Owns nothing itself: descriptors and mappings belong to the callers. There are no names, so a
  * kill at any line leaves nothing behind that the kernel does not collect.
@@ -12,9 +12,11 @@
 #include <stdbool.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/layout.h"
 #include "base/status.h"
 #include "platform/available.h"
 #include "platform/clock.h"
@@ -22,6 +24,10 @@
 #define CHECKED_SIZE (UINT64_C(4) << 20) /* so much is reserved between two looks */
 #define LEAST_SPARE (UINT64_C(8) << 20)  /* stays free */
 #define SLICE (UINT64_C(1) << 20)        /* reserved at a time */
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+#define WORTH_HUGE ((size_t)8 << 20) /* some huge pages, whatever the alignment */
 
 int
 fmp_memory_create(size_t size)
@@ -110,8 +116,16 @@ fmp_memory_map(int fd, uint64_t offset, size_t length, void **out)
 int
 fmp_memory_read(int fd, uint64_t offset, void *out, size_t size)
 {
-    ssize_t n = pread(fd, out, size, (off_t)offset);
-    return n < 0 ? -errno : (size_t)n == size ? FMP_OK : FMP_CORRUPT;
+    while (size > 0) { /* no more than 2 GiB come at a time */
+        ssize_t n = pread(fd, out, size, (off_t)offset);
+        if (n <= 0) {
+            return n < 0 ? -errno : FMP_CORRUPT;
+        }
+        out = (char *)out + n;
+        offset += (uint64_t)n;
+        size -= (size_t)n;
+    }
+    return FMP_OK;
 }
 
 void
@@ -140,6 +154,32 @@ fmp_memory_inspect(int fd, uint64_t *size)
     }
     *size = (uint64_t)bytes;
     return FMP_OK;
+}
+
+void
+fmp_memory_prefer_huge(void *address, size_t length)
+{
+    if (length < WORTH_HUGE) {
+        return;
+    }
+    uintptr_t begin = ((uintptr_t)address + FMP_PAGE - 1) / FMP_PAGE * FMP_PAGE;
+    uintptr_t end = ((uintptr_t)address + length) / FMP_PAGE * FMP_PAGE;
+    /* Failure costs time, not correctness. */
+    (void)madvise((void *)begin, end - begin, MADV_HUGEPAGE);
+}
+
+void
+fmp_memory_warm(void *address, size_t length)
+{
+    /* Failure (before Linux 5.14, or for a signal) costs time, not correctness. */
+    (void)madvise(address, length, MADV_POPULATE_WRITE);
+}
+
+bool
+fmp_memory_is_limited(void)
+{
+    struct rlimit limit;
+    return getrlimit(RLIMIT_FSIZE, &limit) < 0 || limit.rlim_cur != RLIM_INFINITY;
 }
 
 void

@@ -2,6 +2,7 @@
 #ifndef FMP_PLATFORM_MEMORY_H
 #define FMP_PLATFORM_MEMORY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -32,6 +33,16 @@ int64_t fmp_memory_size(int fd);
 /* The size of a file that another process made. FMP_CORRUPT when it could still be cut off under
  * our mapping: it is none of fmp_memory_create()'s. */
 int fmp_memory_inspect(int fd, uint64_t *size);
+
+/* Private memory that is about to be filled, whole: if it is large, the kernel may give it in huge
+ * pages, which takes a fraction of the faults. */
+void fmp_memory_prefer_huge(void *address, size_t length);
+
+/* Reads in, to be written, all pages of shared memory that is reserved: faster than one by one. */
+void fmp_memory_warm(void *address, size_t length);
+
+/* Is there a limit on the size of this process's files? Passing it would raise SIGXFSZ. */
+bool fmp_memory_is_limited(void);
 
 /* Fills with random bytes; never fails (falls back on clock and pid). */
 void fmp_memory_random(void *out, size_t size);

@@ -101,7 +101,8 @@ put_message(struct fmp_mailbox *m, uint32_t sender, uint32_t number, uint32_t le
     uint64_t total = sizeof head + length;
     uint64_t header = fmp_record_header(total, 1);
     struct fmp_part parts[] = {{&header, sizeof header}, {&head, sizeof head}, {body, length}};
-    struct fmp_batch batch = {parts, 3, sizeof header + total, 1};
+    struct fmp_batch batch = {
+        .parts = parts, .n_parts = 3, .bytes = sizeof header + total, .items = 1};
     struct put_args args = {m, &batch};
     CHECK_EQ(wait_for(try_put, &args, FMP_NEVER), FMP_OK);
 }

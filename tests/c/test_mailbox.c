@@ -315,7 +315,7 @@ CASE(the_claim_is_written_before_the_commit)
     struct fmp_wait w = {.fd = -1};
     uint64_t record[] = {fmp_record_header(8, 1), UINT64_C(0x1122334455667788)};
     struct fmp_part part = {record, sizeof record};
-    struct fmp_batch batch = {&part, 1, sizeof record, 1};
+    struct fmp_batch batch = {.parts = &part, .n_parts = 1, .bytes = sizeof record, .items = 1};
     CHECK_EQ(fmp_mailbox_put(&box, &batch, &w), FMP_OK);
     uint8_t room[64];
     struct fmp_buffer out;

@@ -40,7 +40,8 @@ send_number(struct fmp_pipe *p, uint32_t number, uint32_t length)
     memcpy(body, &number, sizeof number);
     uint64_t header = fmp_record_header(length, 1);
     struct fmp_part parts[] = {{&header, sizeof header}, {body, length}};
-    struct sending s = {p, {parts, 2, sizeof header + length, 1}};
+    struct sending s = {
+        p, {.parts = parts, .n_parts = 2, .bytes = sizeof header + length, .items = 1}};
     return wait_for(try_send, &s, FMP_NEVER);
 }
 
@@ -266,14 +267,16 @@ CASE(a_full_pipe_takes_one_large_record_when_it_is_empty)
     static _Thread_local uint8_t large[3 * FMP_PIPE_BYTES];
     uint64_t header = fmp_record_header(sizeof large, 2);
     struct fmp_part parts[] = {{&header, sizeof header}, {large, sizeof large}};
-    struct fmp_batch batch = {parts, 2, sizeof header + sizeof large, 1};
+    struct fmp_batch batch = {
+        .parts = parts, .n_parts = 2, .bytes = sizeof header + sizeof large, .items = 1};
     struct fmp_wait w = {.budget_ns = 1000000, .fd = -1};
     CHECK_EQ(fmp_pipe_create(&a, &b, false), FMP_OK);
     while (sent < 2000) {
         uint32_t body[250] = {sent};
         uint64_t small = fmp_record_header(sizeof body, 1);
         struct fmp_part two[] = {{&small, sizeof small}, {body, sizeof body}};
-        struct fmp_batch one = {two, 2, sizeof small + sizeof body, 1};
+        struct fmp_batch one = {
+            .parts = two, .n_parts = 2, .bytes = sizeof small + sizeof body, .items = 1};
         memset(body, (int)(sent * 7 + 1), sizeof body);
         memcpy(body, &sent, sizeof sent);
         if (fmp_pipe_send(&b, &one, &w) != FMP_OK) {
@@ -826,7 +829,8 @@ CASE(a_writer_that_waits_for_room_learns_of_the_end)
         static uint8_t body[50000];
         uint64_t header = fmp_record_header(sizeof body, 1);
         struct fmp_part parts[] = {{&header, sizeof header}, {body, sizeof body}};
-        struct fmp_batch batch = {parts, 2, sizeof header + sizeof body, 1};
+        struct fmp_batch batch = {
+            .parts = parts, .n_parts = 2, .bytes = sizeof header + sizeof body, .items = 1};
         if (fmp_pipe_send(&e.a, &batch, &w) == FMP_AGAIN) {
             break;
         }

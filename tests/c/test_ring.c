@@ -47,7 +47,8 @@ put_raw(struct fmp_ring *r, uint64_t length, struct fmp_wait *w, bool commit_it)
     static const uint8_t zeros[1 << 16];
     uint64_t header = fmp_record_header(length, 1), commit;
     struct fmp_part parts[] = {{&header, sizeof header}, {zeros, length}};
-    struct fmp_batch batch = {parts, 2, sizeof header + length, 1};
+    struct fmp_batch batch = {
+        .parts = parts, .n_parts = 2, .bytes = sizeof header + length, .items = 1};
     *w = (struct fmp_wait){.fd = -1};
     CHECK(length <= sizeof zeros);
     CHECK_EQ(fmp_ring_lock_tail(r, w), FMP_OK);
@@ -147,7 +148,7 @@ CASE(a_batch_is_put_whole_and_taken_in_order)
         units[i][1] = i;
     }
     struct fmp_part part = {units, sizeof units};
-    struct fmp_batch batch = {&part, 1, sizeof units, 20};
+    struct fmp_batch batch = {.parts = &part, .n_parts = 1, .bytes = sizeof units, .items = 20};
     CHECK_EQ(fmp_mailbox_put(&box, &batch, &w), FMP_OK);
     CHECK_EQ(fmp_ring_count(&box.ring), 20);
 
@@ -255,7 +256,7 @@ CASE(what_can_never_fit_is_refused)
     CHECK_EQ(fmp_ring_create(&r, 0, 0), FMP_OK);
     struct fmp_wait w = {.fd = -1};
     uint64_t commit;
-    struct fmp_batch batch = {NULL, 0, UINT64_C(1) << 40, 1};
+    struct fmp_batch batch = {.parts = NULL, .n_parts = 0, .bytes = UINT64_C(1) << 40, .items = 1};
     CHECK_EQ(fmp_ring_lock_tail(&r, &w), FMP_OK);
     CHECK_EQ(fmp_ring_write(&r, &batch, &w, &commit), FMP_TOO_BIG);
     fmp_ring_unlock_tail(&r);

@@ -38,7 +38,8 @@ make_record(struct record *r, uint32_t index, uint32_t job)
     memcpy(&r->words[1], &tag, sizeof tag);
     r->words[2] = index * UINT64_C(2654435761);
     r->part = (struct fmp_part){r->words, sizeof r->words};
-    r->batch = (struct fmp_batch){&r->part, 1, sizeof r->words, 1};
+    r->batch =
+        (struct fmp_batch){.parts = &r->part, .n_parts = 1, .bytes = sizeof r->words, .items = 1};
 }
 
 struct attempt {

@@ -217,7 +217,8 @@ shrink_setup(void)
     CHECK_EQ(fmp_mailbox_create(&queue, 0), FMP_OK);
     uint64_t header = fmp_record_header(sizeof body, 1);
     struct fmp_part parts[] = {{&header, sizeof header}, {body, sizeof body}};
-    struct fmp_batch batch = {parts, 2, sizeof header + sizeof body, 1};
+    struct fmp_batch batch = {
+        .parts = parts, .n_parts = 2, .bytes = sizeof header + sizeof body, .items = 1};
     struct fmp_wait w = {.budget_ns = FMP_SECOND};
     CHECK_EQ(fmp_mailbox_put(&queue, &batch, &w), FMP_OK);
     struct fmp_buffer out;

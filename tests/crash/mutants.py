@@ -182,18 +182,17 @@ MUTANTS: list[Mutant] = [
     Mutant(
         "ring: committed before the record is written",
         "channel/ring.c",
-        "    uint64_t at = byte_at(tail, capacity);\n    for",
-        "    uint64_t at = byte_at(tail, capacity);\n"
-        "    atomic_store(&shm->tail, advance(tail, units, batch->items));\n    for",
+        '    FMP_POINT("ring: to write");\n',
+        "    atomic_store(&shm->tail, advance(tail, units, batch->items));\n",
         (TICKS, "queue-put", "queue-put-many", "pipe-send"),
         quick=True,
     ),
     Mutant(
         "ring: the place is free before the record is read",
         "channel/ring.c",
-        "    out->size = f.span * FMP_UNIT;\n",
-        "    out->size = f.span * FMP_UNIT;\n"
-        "    atomic_store(&r->shm->head, advance(f.head, f.span, f.items));\n"
+        "        out->size = f->span * FMP_UNIT;\n",
+        "        out->size = f->span * FMP_UNIT;\n"
+        "    atomic_store(&r->shm->head, advance(f->head, f->span, f->items));\n"
         "    fmp_wake(fmp_low_half(&r->shm->head), &r->shm->putters, 1);\n",
         (TICKS, "queue-get"),
     ),
@@ -223,7 +222,7 @@ MUTANTS: list[Mutant] = [
     ),
     Mutant(
         "ring: the new capacity is stored before the records are moved",
-        "channel/ring.c",
+        "channel/ring_grow.c",
         "    move_live(r->put.units, head, tail, old, new);\n",
         "    atomic_store(&r->shm->capacity, new);\n"
         "    move_live(r->put.units, head, tail, old, new);\n",
@@ -232,7 +231,7 @@ MUTANTS: list[Mutant] = [
     ),
     Mutant(
         "ring: grows without the takers' lock",
-        "channel/ring.c",
+        "channel/ring_grow.c",
         "    int rc = fmp_ring_lock_head(r, w);\n"
         "    if (rc != FMP_OK) {\n        return rc;\n    }\n"
         "    rc = grow_locked(r, old, new);\n    fmp_ring_unlock_head(r);\n    return rc;\n",
@@ -241,12 +240,33 @@ MUTANTS: list[Mutant] = [
     ),
     Mutant(
         "ring: gives memory back without a second look",
-        "channel/ring.c",
-        "    if (atomic_load(&shm->head) == atomic_load(&shm->tail)) {\n"
-        "        atomic_store(&shm->capacity, KEPT_CAPACITY);\n",
-        "    if (shm != NULL) {\n        atomic_store(&shm->capacity, KEPT_CAPACITY);\n",
+        "channel/ring_grow.c",
+        "    if (atomic_load(&shm->head) == atomic_load(&shm->tail)) {\n        if (old >",
+        "    if (shm != NULL) {\n        if (old >",
         (TICKS, "ring-shrink"),
         points=160,
+    ),
+    Mutant(
+        "extent: one that is leased is written over",
+        "channel/extent.c",
+        "!is_waited_for(r, i) && !fmp_lease_exists(r->fd, fmp_extent_begin(i))",
+        "!is_waited_for(r, i)",
+        (TICKS, "extent-put", "extent-get"),
+        quick=True,
+    ),
+    Mutant(
+        "extent: one that is waited for is written over",
+        "channel/extent.c",
+        "    return record - head < items_of(atomic_load(&r->shm->tail)) - head;\n",
+        "    return (void)head, (void)record, false;\n",
+        (TICKS, "extent-put", "extent-get"),
+    ),
+    Mutant(
+        "extent: the record is named after the commit",
+        "channel/extent.c",
+        "items_of(atomic_load(&r->shm->tail)));\n    FMP_POINT",
+        "items_of(atomic_load(&r->shm->tail)) - 1);\n    FMP_POINT",
+        (TICKS, "extent-put", "extent-get"),
     ),
     Mutant(
         "queue: the bell is rung after the commit",

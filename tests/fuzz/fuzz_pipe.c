@@ -40,23 +40,23 @@ receive(struct end *e, struct input *in, struct fmp_wait *w)
     struct fmp_buffer out;
     unsigned how = take_below(in, 8);
     e->call.at_once = how & 1;
-    e->call.direct = how & 2 ? UINT32_MAX : 0;
     fmp_buffer_init(&out, room, sizeof room);
+    out.direct = how & 2 ? UINT32_MAX : 0;
     int rc = fmp_pipe_receive(&e->pipe, &e->call, &out, w);
     check_result(rc);
     if (rc == FMP_OK) {
         look_at_records(&out);
     }
-    while (rc == FMP_PIPE_DIRECT) {
-        size_t length = fmp_record_length(e->call.header);
-        e->call.into = malloc(length > 0 ? length : 1);
-        rc = e->call.into != NULL ? fmp_pipe_receive(&e->pipe, &e->call, &out, w) : FMP_AGAIN;
+    while (rc == FMP_DIRECT) {
+        size_t length = fmp_record_length(out.header);
+        out.into = malloc(length);
+        rc = out.into != NULL ? fmp_pipe_receive(&e->pipe, &e->call, &out, w) : FMP_AGAIN;
         check_result(rc);
         if (rc == FMP_OK) {
-            look_at(e->call.into, length);
+            look_at(out.into, length);
         }
-        free(e->call.into);
-        e->call.into = NULL;
+        free(out.into);
+        out.into = NULL;
     }
     fmp_buffer_free(&out);
     if (rc != FMP_AGAIN) {

@@ -56,31 +56,34 @@ take_some(struct fmp_ring *r, struct input *in, struct fmp_wait *w)
 static void
 take_in_two_steps(struct fmp_ring *r, struct fmp_wait *w)
 {
-    uint64_t header, commit;
-    int rc = fmp_ring_lock_head(r, w);
-    check_result(rc);
-    if (rc != FMP_OK) {
-        return;
-    }
-    rc = fmp_ring_peek(r, w, &header);
-    check_result(rc);
-    fmp_ring_unlock_head(r);
-    if (rc != FMP_OK) {
-        return;
-    }
-    uint64_t length = fmp_record_length(header);
-    uint8_t *payload = malloc(length > 0 ? length : 1);
-    rc = payload != NULL ? fmp_ring_lock_head(r, w) : FMP_AGAIN;
-    if (rc == FMP_OK) {
-        rc = fmp_ring_read_payload(r, header, payload, w, &commit);
+    uint8_t room[64];
+    struct fmp_buffer out;
+    uint64_t commit;
+    uint32_t items;
+    fmp_buffer_init(&out, room, sizeof room);
+    out.direct = UINT32_MAX;
+    int rc;
+    do {
+        if (out.header != 0) {
+            out.into = malloc(fmp_record_length(out.header));
+        }
+        rc = fmp_ring_lock_head(r, w);
         check_result(rc);
         if (rc == FMP_OK) {
-            fmp_ring_commit_take(r, commit);
-            look_at(payload, length);
+            rc = fmp_ring_read(r, 1, &out, w, &commit, &items);
+            check_result(rc);
+            if (rc == FMP_OK) {
+                fmp_ring_commit_take(r, commit);
+            }
+            fmp_ring_unlock_head(r);
         }
-        fmp_ring_unlock_head(r);
-    }
-    free(payload);
+        if (rc == FMP_OK && out.into != NULL) {
+            look_at(out.into, fmp_record_length(out.header));
+        }
+        free(out.into);
+        out.into = NULL;
+    } while (rc == FMP_DIRECT);
+    fmp_buffer_free(&out);
 }
 
 /* What is done with a record that there is no memory for. */

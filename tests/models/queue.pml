@@ -1,7 +1,7 @@
 /* queue.pml - the ring behind queues, pipes and pools: put, take, growth in place, kills.
  *
- * Stands for: fmp_ring_write, fmp_ring_commit_put, grow and move_live, fmp_ring_read,
- * fmp_ring_commit_take, lock_side (csrc/channel/ring.c), fmp_mailbox_put and fmp_mailbox_take
+ * Stands for: fmp_ring_write, fmp_ring_commit_put, fmp_ring_grow and move_live, fmp_ring_read,
+ * fmp_ring_commit_take, lock_side (csrc/channel/ring.c, ring_grow.c), fmp_mailbox_put and fmp_mailbox_take
  * (csrc/channel/mailbox.c), and the waiting around them. A record takes one unit; the ring begins
  * with room for one and doubles. Shrinking, which needs both locks and an empty ring, is left out.
  *
