@@ -22,7 +22,8 @@
 #define STREAM 8         /* so many short waits in a row are one */
 #define GATHER_PAUSES 40
 #define LOCK_GRACE FMP_SECOND
-#define LATE_TICKS 10 /* after so many ticks, sleep longer: many idle waiters cost little */
+#define LATE (10 * FMP_TICK_NS) /* slept in vain */
+#define CROWD 256               /* sleepers on one word */
 
 /* How many rounds this wait may spin.
  *
@@ -118,12 +119,24 @@ spin(const struct fmp_waiter *waiter, struct fmp_wait *w, int from, int rounds)
     return FMP_AGAIN;
 }
 
+/* A tick is longer for who has slept long, and for one of many who sleep on the same word, so many
+ * idle waiters cost little. In such a crowd somebody has a tick all the time; what has to be found by
+ * each of them, the last finds after 2 s. Their count may be too high, or damaged: it makes a tick four
+ * times as long at most. */
 static int64_t
-slice(int64_t deadline, unsigned ticks)
+length_of_tick(const struct fmp_wait *w, int64_t slept)
+{
+    int64_t tick = slept < LATE ? FMP_TICK_NS : 5 * FMP_TICK_NS;
+    uint32_t crowds =
+        w->word != NULL ? atomic_load_explicit(w->sleepers, memory_order_relaxed) / CROWD : 0;
+    return tick * (1 + (crowds < 3 ? crowds : 3));
+}
+
+static int64_t
+at_most_until(int64_t deadline, int64_t ns)
 {
     int64_t left = fmp_time_left(deadline);
-    int64_t tick = ticks < LATE_TICKS ? FMP_TICK_NS : 5 * FMP_TICK_NS;
-    return left < tick ? left : tick;
+    return left < ns ? left : ns;
 }
 
 static int
@@ -140,14 +153,15 @@ static int
 sleep_and_try(const struct fmp_waiter *waiter, struct fmp_wait *w, int64_t deadline,
               PyThreadState **saved)
 {
-    unsigned ticks = 0;
+    int64_t slept = 0;
     for (;;) {
-        w->budget_ns = slice(deadline, 0) + 1; /* never 0: that would mean that we hold the GIL */
+        /* Never 0: that would mean that we hold the GIL. */
+        w->budget_ns = at_most_until(deadline, FMP_TICK_NS) + 1;
         int rc = waiter->try_once(waiter->arg, w);
         if (rc != FMP_AGAIN) {
             return rc;
         }
-        int64_t ns = slice(deadline, ticks);
+        int64_t ns = at_most_until(deadline, length_of_tick(w, slept));
         if (ns == 0) {
             return FMP_TIMEOUT;
         }
@@ -155,7 +169,7 @@ sleep_and_try(const struct fmp_waiter *waiter, struct fmp_wait *w, int64_t deadl
         bool lock_was_busy = fmp_wait_is_on_lock(w);
         rc = lock_was_busy ? FMP_TIMEOUT : fmp_wait_sleep(w, ns);
         if (rc == FMP_TIMEOUT) {
-            ticks++;
+            slept += ns;
             if (waiter->tick != NULL) {
                 rc = waiter->tick(waiter->arg);
                 if (rc != FMP_AGAIN) {
