@@ -1,7 +1,7 @@
 """Large buffers in messages: copied once, by who sends; their taker's own; never anybody else's.
 
-What is received lies in shared memory under a lease (csrc/channel/extent.c), so the tests hold views
-while more messages come, write to both sides, fork and kill.
+What is received lies in shared memory under a lease (csrc/channel/extent.c), so the tests hold
+views while more messages come, write to both sides, fork and kill.
 """
 
 import os
@@ -244,10 +244,11 @@ def test_after_a_fork_each_has_its_own():
     ready, go = fastmp.Event(), fastmp.Event()
     queue.put(block(1))
     queue.put(block(2))
-    received, touched = queue.get(), queue.get()
-    touched.data[:8] = b"by  both"
+    held = [queue.get(), queue.get()]
+    held[1].data[:8] = b"by  both"
 
     def check():
+        received, touched = held
         received.data[:8] = b"childish"
         touched.data[8:16] = b"childish"
         ready.set()
@@ -261,10 +262,10 @@ def test_after_a_fork_each_has_its_own():
 
     pid = in_child(check)
     ready.wait(30)
-    assert received.data == pattern(1)
-    assert touched.data[:8] == b"by  both" and touched.data[8:] == pattern(2)[8:]
-    received.data[:8] = b"parental"
-    del received, touched
+    assert held[0].data == pattern(1)
+    assert held[1].data[:8] == b"by  both" and held[1].data[8:] == pattern(2)[8:]
+    held[0].data[:8] = b"parental"
+    held.clear()
     assert views() == 0  # what was there before a fork is not kept
     for number in range(20):  # the child has its leases still
         queue.put(block(number))
@@ -277,11 +278,10 @@ def test_after_a_fork_each_has_its_own():
 def test_a_child_may_drop_what_its_parent_keeps():
     queue = fastmp.Queue()
     queue.put(block(1))
-    received = queue.get()
+    held = [queue.get()]
 
     def check():
-        nonlocal received
-        del received
+        held.clear()
         for number in range(10):
             queue.put(block(number))
             if queue.get().data != pattern(number):
@@ -292,7 +292,7 @@ def test_a_child_may_drop_what_its_parent_keeps():
     for number in range(10):
         queue.put(block(number))
         assert queue.get().data == pattern(number)
-    assert received.data == pattern(1)
+    assert held[0].data == pattern(1)
     queue.close()
 
 

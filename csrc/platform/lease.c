@@ -18,7 +18,8 @@
  *     The kernel says so (/proc/self/pagemap) when the lease ends; a view with such a page is unmapped;
  *   - no other process has it: the description is shared with a child of a fork, whose lease would
  *     end with the lock. A view that was mapped before a fork is never unlocked, by neither side, but
- *     unmapped. The lock below is held across forks, so there is no doubt which came first.
+ *     unmapped. The lock below is held across forks, so there is no doubt which came first. (A
+ *     child made by clone() itself, past pthread_atfork(), has no lease of its own on a kept view.)
  *
  * Owns the kept views, and a lock around them and around the opening of a description, which a fork
  * takes: a child inherits no descriptor but those of kept views. A kill at any line leaves nothing:
