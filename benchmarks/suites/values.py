@@ -1,6 +1,6 @@
 """Value and Array."""
 
-from .measure import expect, row, timed
+from ..rows import expect, row, timed
 
 LENGTH = 1000
 
@@ -39,21 +39,21 @@ row("value", "Value('i'): with get_lock(): .value += 1")(
 row("value", "RawValue('i'): .value += 1")(_counting(lambda c: c.RawValue("i", 0), _add))
 
 
-def _store(array, n):
+def store(array, n):
     for i in range(n):
         array[i % LENGTH] = i
 
 
-def _load(array, n):
+def load(array, n):
     for i in range(n):
         number = array[i % LENGTH]
     return number
 
 
-def _copy(array, n):
+def copy(array, n):
     for _ in range(n):
-        copy = array[:]
-    return copy
+        numbers = array[:]
+    return numbers
 
 
 @row("array", "Array('i'): arr[i] = x")
@@ -61,7 +61,7 @@ def array_store(side):
     array = side.context().Array("i", LENGTH)
 
     def sample(n):
-        seconds, _ = timed(_store, array, n)
+        seconds, _ = timed(store, array, n)
         last = n - 1
         expect(array[last % LENGTH], last)
         expect(array[0], last // LENGTH * LENGTH)
@@ -75,7 +75,7 @@ def array_load(side):
     array = side.context().Array("i", range(LENGTH))
 
     def sample(n):
-        seconds, number = timed(_load, array, n)
+        seconds, number = timed(load, array, n)
         expect(number, (n - 1) % LENGTH)
         return seconds
 
@@ -87,8 +87,8 @@ def array_copy(side):
     array = side.context().Array("i", range(LENGTH))
 
     def sample(n):
-        seconds, copy = timed(_copy, array, n)
-        expect(copy, list(range(LENGTH)))
+        seconds, numbers = timed(copy, array, n)
+        expect(numbers, list(range(LENGTH)))
         return seconds
 
     yield sample

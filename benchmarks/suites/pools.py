@@ -2,12 +2,12 @@
 
 import os
 
-from .measure import expect, row, timed
+from ..rows import expect, row, timed
 
 WORKERS = min(4, len(os.sched_getaffinity(0)))
 
 
-def _negative(number):
+def negative(number):
     return -number
 
 
@@ -29,43 +29,43 @@ def _with_pool(run, check):
     return opened
 
 
-def _negatives(n):
+def negatives(n):
     return [-number for number in range(n)]
 
 
 def _map(pool, n):
-    return pool.map(_negative, range(n))
+    return pool.map(negative, range(n))
 
 
 def _map_one_by_one(pool, n):
-    return pool.map(_negative, range(n), chunksize=1)
+    return pool.map(negative, range(n), chunksize=1)
 
 
 def _imap_unordered(pool, n):
-    return set(pool.imap_unordered(_negative, range(n)))
+    return set(pool.imap_unordered(negative, range(n)))
 
 
 def _apply(pool, n):
-    return [pool.apply(_negative, (number,)) for number in range(n)]
+    return [pool.apply(negative, (number,)) for number in range(n)]
 
 
 def _apply_async(pool, n):
-    results = [pool.apply_async(_negative, (number,)) for number in range(n)]
+    results = [pool.apply_async(negative, (number,)) for number in range(n)]
     return [result.get() for result in results]
 
 
-row("pool", "Pool.map: 100,000 trivial calls", count=100_000, quick_count=2_000)(
-    _with_pool(_map, _negatives)
+row("pool", "Pool.map: 1,000,000 trivial calls", count=1_000_000, quick_count=2_000)(
+    _with_pool(_map, negatives)
 )
 row("pool", "Pool.map: chunksize=1", count=5_000, quick_count=100)(
-    _with_pool(_map_one_by_one, _negatives)
+    _with_pool(_map_one_by_one, negatives)
 )
-row("pool", "Pool.imap_unordered", count=5_000, quick_count=100)(
-    _with_pool(_imap_unordered, lambda n: set(_negatives(n)))
+row("pool", "Pool.imap_unordered: 30,000 tasks", count=30_000, quick_count=100)(
+    _with_pool(_imap_unordered, lambda n: set(negatives(n)))
 )
-row("pool", "Pool.apply")(_with_pool(_apply, _negatives))
+row("pool", "Pool.apply")(_with_pool(_apply, negatives))
 row("pool", "Pool.apply_async, then get", count=5_000, quick_count=100)(
-    _with_pool(_apply_async, _negatives)
+    _with_pool(_apply_async, negatives)
 )
 
 
@@ -75,12 +75,12 @@ def pool_life(side):
 
     def live():
         with context.Pool(WORKERS) as pool:
-            return pool.map(_negative, range(100))
+            return pool.map(negative, range(100))
 
     def sample(n):
         expect(n, 1)
         seconds, answer = timed(live)
-        expect(answer, _negatives(100))
+        expect(answer, negatives(100))
         return seconds
 
     yield sample

@@ -1,16 +1,16 @@
 """Locks and the like, without contention but for one row."""
 
-from .measure import expect, row, timed
+from ..rows import expect, row, timed
 
 
-def _acquire_and_release(lock, n):
+def acquire_and_release(lock, n):
     acquire, release = lock.acquire, lock.release
     for _ in range(n):
         acquire()
         release()
 
 
-def _enter_and_exit(lock, n):
+def enter_and_exit(lock, n):
     for _ in range(n):
         with lock:
             pass
@@ -39,10 +39,10 @@ def _uncontended(kind, loop):
     return opened
 
 
-row("lock", "Lock: acquire, release")(_uncontended("Lock", _acquire_and_release))
-row("lock", "Lock: with")(_uncontended("Lock", _enter_and_exit))
-row("lock", "RLock: with")(_uncontended("RLock", _enter_and_exit))
-row("lock", "Semaphore: acquire, release")(_uncontended("Semaphore", _acquire_and_release))
+row("lock", "Lock: acquire, release")(_uncontended("Lock", acquire_and_release))
+row("lock", "Lock: with")(_uncontended("Lock", enter_and_exit))
+row("lock", "RLock: with")(_uncontended("RLock", enter_and_exit))
+row("lock", "Semaphore: acquire, release")(_uncontended("Semaphore", acquire_and_release))
 
 
 @row("lock", "Event: set, clear")

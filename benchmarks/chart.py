@@ -1,0 +1,154 @@
+"""The charts: how fastmp compares, row by row; and how cost grows with a size."""
+
+import math
+
+from . import report
+from .sides import LIMIT, PEERS
+from .suites import SHORT
+
+FASTMP, STDLIB, MACHINE = "#c0392b", "#2c3e50", "#7f8c8d"
+MARKS = "osD^v<>PXp*h"
+COLOURS = (
+    "#2980b9", "#27ae60", "#8e44ad", "#d35400", "#16a085", "#f1a40f",
+    "#6ab04c", "#e056fd", "#30336b", "#22a6b3", "#b33939", "#84817a",
+)  # fmt: skip
+
+
+def _pyplot():
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams.update({"svg.hashsalt": "benchmarks", "svg.fonttype": "none"})
+    matplotlib.rcParams.update({"font.family": "sans-serif", "font.size": 9})
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def _save(figure, path):
+    metadata = {"Date": None} if path.endswith(".svg") else None
+    figure.savefig(path, metadata=metadata, bbox_inches="tight", facecolor="white", dpi=110)
+    _pyplot().close(figure)
+
+
+def draw(results, path):
+    """Each row's times as multiples of fastmp's, on one logarithmic axis."""
+    results = [
+        result
+        for result in results
+        if result.row.suite in SHORT and result.row.unit == "second" and not result.error
+    ]
+    if not results:
+        raise SystemExit("nothing to draw: no row of the short suites was measured")
+    figure, axes = _pyplot().subplots(figsize=(9.2, 1.4 + 0.27 * len(results)))
+    for place, result in enumerate(results):
+        _draw_row(axes, place, result)
+    axes.axvline(1, color=FASTMP, linewidth=2, zorder=1)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set_yticks(range(len(results)), [_label(result) for result in results])
+    axes.set_ylim(len(results) - 0.4, -0.6)
+    axes.set_xlabel("time, as a multiple of fastmp's (right of the line: fastmp is faster)")
+    axes.grid(axis="x", color="#dddddd", linewidth=0.6, zorder=0)
+    axes.set_axisbelow(True)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    _legend(axes)
+    _save(figure, path)
+
+
+def _label(result):
+    name = result.row.name.replace(" (4 MiB if quick)", "")
+    return f"{name}   {report.duration(result.sides['fastmp'].median())}"
+
+
+def _draw_row(axes, place, result):
+    stdlib = result.ratio("stdlib")
+    axes.barh(place, stdlib - 1, left=1, height=0.55, color=STDLIB, alpha=0.25, zorder=2)
+    axes.plot(stdlib, place, "|", color=STDLIB, markersize=11, markeredgewidth=2.5, zorder=4)
+    for name, measured in result.sides.items():
+        if name in ("stdlib", "fastmp"):
+            continue
+        if measured.kind == LIMIT:
+            axes.plot(result.ratio(name), place, "|", color=MACHINE, markersize=7, zorder=3)
+        else:
+            axes.plot(result.ratio(name), place, **_look(name), zorder=5)
+
+
+def _look(name):
+    number = list(PEERS).index(name)
+    return {
+        "marker": MARKS[number],
+        "color": COLOURS[number],
+        "markersize": 5,
+        "linestyle": "",
+        "markeredgewidth": 0,
+    }
+
+
+def _legend(axes):
+    from matplotlib.lines import Line2D
+
+    drawn = {line.get_marker() for line in axes.lines}
+    handles = [
+        Line2D([], [], color=FASTMP, linewidth=2, label="fastmp"),
+        Line2D([], [], color=STDLIB, marker="|", markersize=11, markeredgewidth=2.5, linestyle="",
+               label="standard library"),
+        *(
+            Line2D([], [], label=name, **_look(name))
+            for name in PEERS
+            if _look(name)["marker"] in drawn
+        ),
+    ]  # fmt: skip
+    if any(line.get_color() == MACHINE for line in axes.lines):
+        handles.append(Line2D([], [], color=MACHINE, marker="|", markersize=7, linestyle="",
+                              label="limits of the machine"))  # fmt: skip
+    axes.legend(
+        handles=handles, ncols=5, frameon=False, loc="upper center", bbox_to_anchor=(0.3, -0.09),
+        fontsize=8,
+    )  # fmt: skip
+
+
+def curves(results, path):
+    """One small chart for each series of the growth suite."""
+    series = {}
+    for result in results:
+        if result.row.series and not result.error:
+            series.setdefault(result.row.series, []).append(result)
+    if not series:
+        raise SystemExit("nothing to draw: no row of the suite growth was measured")
+    columns = 2
+    lines = math.ceil(len(series) / columns)
+    figure, grid = _pyplot().subplots(
+        lines, columns, figsize=(9.2, 2.7 * lines), squeeze=False, layout="constrained"
+    )
+    for axes in grid.flat[len(series) :]:
+        axes.set_visible(False)
+    for axes, (name, points) in zip(grid.flat, series.items(), strict=False):
+        _curve(axes, name, points)
+    grid.flat[0].legend(frameon=False, fontsize=8)
+    _save(figure, path)
+
+
+def _curve(axes, name, points):
+    at = [result.row.at for result in points]
+    for side, colour in (("stdlib", STDLIB), ("fastmp", FASTMP)):
+        seconds = [result.sides[side].median() for result in points]
+        axes.plot(at, seconds, "o-", color=colour, markersize=3, linewidth=1.4, label=side)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_title(name, fontsize=9)
+    axes.yaxis.set_major_formatter(lambda value, _: report.duration(value))
+    axes.xaxis.set_major_formatter(lambda value, _: _count(value))
+    axes.minorticks_off()
+    axes.grid(color="#e5e5e5", linewidth=0.6)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _count(value):
+    for unit, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= scale:
+            return f"{value / scale:g}{unit}"
+    return f"{value:g}"
