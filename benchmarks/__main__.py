@@ -2,6 +2,7 @@
 
 import argparse
 import datetime
+import importlib.util
 import os
 import platform
 import signal
@@ -13,7 +14,7 @@ from .rows import ROWS
 from .sides import FASTMP, STDLIB, peers_named
 
 MISSING = """\
-the benchmarks need pyperf (and matplotlib, for --plot), which are not installed in {python}.
+this needs {name}, which is not installed for {python}.
 `make bench` sets up an environment that has them; or: pip install -r benchmarks/requirements.txt"""
 
 
@@ -82,58 +83,57 @@ def main(arguments=None):
         for row in rows_of(options):
             print(f"{row.suite:10} {row.name}")
         return 0
-    try:
-        from . import chart, documents, report, results
-    except ModuleNotFoundError as error:
-        if error.name not in ("pyperf", "matplotlib"):
-            raise
-        print(MISSING.format(python=sys.executable), file=sys.stderr)
-        return 2
+    drawing = options.plot or options.curves or options.write_docs
+    for name in ("pyperf", "matplotlib") if drawing else ("pyperf",):
+        if importlib.util.find_spec(name) is None:
+            print(MISSING.format(name=name, python=sys.executable), file=sys.stderr)
+            return 2
+    from . import chart, documents, report, results
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends the sides too
-    plan = plan_of(options)
     table = sys.stderr if options.json == "-" else sys.stdout
     if options.files:
-        found, about = results.read(options.files)
+        found = results.read(options.files)
         for result in found:
             print(report.line(result), file=table)
     else:
-        about = machine()
-        print(report.heading(about, plan), file=table)
-        found = take(rows_of(options), options, plan, table)
+        found = take(rows_of(options), options, table)
     print(report.summary(found), file=table)
     if options.goals:
         print(report.goals(found), file=table)
     if options.json == "-":
-        results.write("-", results.as_suite(found, plan, about))
+        results.write("-", results.as_suite(found))
     if options.plot:
         chart.draw(found, options.plot)
     if options.curves:
         chart.curves(found, options.curves)
     if options.write_docs:
-        documents.write(found, {"start_method": plan.method, "quick": plan.quick, **about})
+        documents.write(found)
     return 1 if any(result.error for result in found) else 0
 
 
-def take(rows, options, plan, table):
+def take(rows, options, table):
     """Measure row after row. What there is of a long run is in the file, however it ends."""
     from . import report, results
 
-    found = []
+    plan, found = plan_of(options), []
+    print(report.heading(conditions(plan), plan), file=table)
     with_limits = options.limits or options.goals or options.full or bool(options.peers)
     if with_limits:
         limits.build()
     sides = [FASTMP, STDLIB, *options.peers]
     for row in rows:
+        about = conditions(plan)
         found.append(measure(row, sides, plan, with_limits))
+        found[-1].about = about
         print(report.line(found[-1]), file=table, flush=True)
         if options.json not in (None, "-"):
-            results.write(options.json, results.as_suite(found, plan, machine()))
+            results.write(options.json, results.as_suite(found))
     return found
 
 
-def machine():
-    """What the figures are of, as it stands in each file: names as pyperf has them."""
+def conditions(plan):
+    """What the figures of a row are of, as it stands in the files."""
     return {
         "python": f"CPython {platform.python_version()}",
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -141,6 +141,8 @@ def machine():
         "cpus": len(os.sched_getaffinity(0)),
         "load": f"{os.getloadavg()[0]:.1f}",
         "date": datetime.datetime.now().isoformat(" ", "minutes"),
+        "start_method": plan.method,
+        "quick": int(plan.quick),
     }
 
 

@@ -50,11 +50,11 @@ SHOWN = (
 )
 
 
-def write(results, machine):
+def write(results):
     """Renew whatever these results say something about; the rest of the documents stays."""
     text = DOCUMENT.read_text(encoding="utf-8")
     for name, made in (
-        ("machine", conditions(results, machine)),
+        ("conditions", conditions(results)),
         ("tables", tables(results)),
         ("sleeps", sleeps(results)),
         ("growth", growth(results)),
@@ -69,7 +69,7 @@ def write(results, machine):
     if any(result.row.suite in suites.SHORT for result in results):
         chart.draw(results, str(DOCUMENT.parent / CHART))
         text = README.read_text(encoding="utf-8")
-        text = between(text, "conditions", conditions(results, machine))
+        text = between(text, "conditions", conditions(results))
         README.write_text(between(text, "table", short_table(results)), encoding="utf-8")
 
 
@@ -82,16 +82,21 @@ def between(text, name, made):
     return pattern.sub(lambda _: f"{begin}\n{made.rstrip()}\n{end}", text)
 
 
-def conditions(results, machine):
-    quick = (
-        "**Figures of `--quick`: they say that it runs, not how fast.** "
-        if machine["quick"]
-        else ""
-    )
+def conditions(results):
+    """Where and when: what was the same for all rows once, of what was not its range."""
+
+    def all_of(key):
+        return sorted({result.about[key] for result in results if key in result.about})
+
+    loads = sorted(map(float, all_of("load")))
+    dates = sorted({date[:10] for date in all_of("date")})
+    quick = "**By `--quick`: it says that it runs, not how fast.** " if any(all_of("quick")) else ""
+    places = (", ".join(map(str, all_of(key))) for key in ("python", "system", "cpu"))
     return (
-        f"{quick}{machine['date'][:10]}: {machine['python']}, {machine['system']}, "
-        f"{machine['cpu']}, {machine['cpus']} CPUs, load of the machine {machine['load']}, "
-        f"start method {machine['start_method']}.\n"
+        f"{quick}{' to '.join(dict.fromkeys([dates[0], dates[-1]]))}: {', '.join(places)}; "
+        f"{', '.join(map(str, all_of('cpus')))} processors, on which {loads[0]:.0f} to "
+        f"{loads[-1]:.0f} processes wanted to run (the load); start method "
+        f"{', '.join(all_of('start_method'))}.\n"
     )
 
 

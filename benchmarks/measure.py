@@ -54,6 +54,7 @@ class Result:
     row: Row
     sides: dict = field(default_factory=dict)
     missing: dict = field(default_factory=dict)
+    about: dict = field(default_factory=dict)  # machine, date, load, start method
 
     @property
     def error(self):
@@ -103,8 +104,9 @@ def measure(row, sides, plan, with_limits=False):
             table.seat(side.under(plan.method, plan.quick))
         for number in range(plan.rounds_of(row)):
             table.round(number)
-    finally:
         table.leave()
+    finally:
+        table.clear()
     return result
 
 
@@ -152,6 +154,10 @@ class _Table:
         for name in list(self._runners):
             with self._excused(name):
                 self._runners.pop(name).close()
+
+    def clear(self):
+        while self._runners:
+            self._runners.popitem()[1].kill()
 
     def _sample(self, name, count):
         return self._runners[name].sample(count, self._row.seconds or self._plan.row_seconds)

@@ -14,30 +14,29 @@ import pyperf
 from .measure import Measured, Result
 from .rows import ROWS
 
+ABOUT = ("python", "system", "cpu", "cpus", "load", "date", "start_method", "quick")
 LEAST = 1e-12  # pyperf wants values above zero; a memory row may have none
 
 
-def as_suite(results, plan, machine):
+def as_suite(results):
     """The pyperf.BenchmarkSuite of these results; None if no side of any could be measured."""
     benchmarks = [
-        _benchmark(result, name, measured, plan, machine)
+        _benchmark(result, name, measured)
         for result in results
         for name, measured in result.sides.items()
     ]
     return pyperf.BenchmarkSuite(benchmarks) if benchmarks else None
 
 
-def _benchmark(result, side, measured, plan, machine):
+def _benchmark(result, side, measured):
     metadata = {
-        **machine,
+        **result.about,
         "name": f"{result.row.name} [{side}]",
         "row": result.row.name,
         "side": side,
         "kind": measured.kind,
         "unit": result.row.unit,
         "loops": measured.loops,
-        "start_method": plan.method,
-        "quick": int(plan.quick),
         "sleeps": json.dumps([round(sleeps, 6) for sleeps in measured.sleeps]),
     }
     if result.missing:
@@ -73,8 +72,8 @@ def _of_side(suite, side):
 
 
 def read(paths):
-    """The results in these files, later ones in place of earlier ones, and their metadata."""
-    results, common = {}, {}
+    """The results in these files, later ones in place of earlier ones."""
+    results = {}
     for path in paths:
         suite = pyperf.BenchmarkSuite.load(str(path))
         seen = set()
@@ -85,7 +84,9 @@ def read(paths):
                 continue  # of a benchmark that is no more
             if row.name not in seen:
                 seen.add(row.name)
-                results[row.name] = Result(row, {}, json.loads(metadata.get("missing", "{}")))
+                about = {key: metadata[key] for key in ABOUT if key in metadata}
+                missing = json.loads(metadata.get("missing", "{}"))
+                results[row.name] = Result(row, {}, missing, about)
             results[row.name].sides[metadata["side"]] = Measured(
                 metadata["kind"],
                 metadata["loops"],
@@ -93,5 +94,4 @@ def read(paths):
                 list(bench.get_values()),
                 json.loads(metadata["sleeps"]),
             )
-        common = suite.get_metadata()
-    return [results[name] for name in ROWS if name in results], common
+    return [results[name] for name in ROWS if name in results]

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 from .rows import Unable
 
+ENDS = set()  # the measuring process's ends of its sockets
 OPENING = 60.0  # seconds that a side may take to set up, and to leave
 
 
@@ -49,10 +50,10 @@ class Runner:
     def __init__(self, way, side):
         self.side = side
         self._socket, far = socket.socketpair()
+        ENDS.add(self._socket)
         with far:
             self._pid = os.fork()
             if self._pid == 0:
-                self._socket.close()
                 _serve(way, side, far)
         self._stopped = False
         try:
@@ -86,6 +87,7 @@ class Runner:
         except ProcessLookupError:
             os.kill(self._pid, signal.SIGKILL)  # not yet the leader of its group
         os.waitpid(self._pid, 0)
+        ENDS.discard(self._socket)
         self._socket.close()
 
     def _pause(self, stop):
@@ -94,7 +96,10 @@ class Runner:
             self._stopped = stop
 
     def _receive(self, seconds):
-        kind, answer = _receive(self._socket, time.monotonic() + seconds, seconds)
+        try:
+            kind, answer = _receive(self._socket, time.monotonic() + seconds, seconds)
+        except EOFError:
+            raise Failed("its process died") from None
         if kind == "unable":
             raise Unable(answer)
         if kind == "failed":
@@ -117,7 +122,7 @@ def _receive(sock, deadline=None, seconds=None):
                 raise RowTimeout(f"not done after {seconds:g} s")
         piece = sock.recv(wanted - len(data))
         if not piece:
-            raise Failed("its process died")
+            raise EOFError
         data += piece
         if len(data) == 4 and wanted == 4:
             wanted += struct.unpack("<I", data)[0]
@@ -129,6 +134,8 @@ def _serve(way, side, sock):
     code = 1
     try:
         os.setsid()
+        for end in ENDS:  # open here too, they would keep the other sides from seeing it end
+            end.close()
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         # A spawned process imports its parent's main module: this command is nobody's program.
@@ -140,7 +147,7 @@ def _serve(way, side, sock):
     except Unable as error:
         _send(sock, ("unable", str(error)))
     except (EOFError, BrokenPipeError):
-        pass
+        os.killpg(0, signal.SIGKILL)  # nobody measures any more
     except BaseException as error:
         if os.environ.get("BENCHMARKS_TRACEBACKS"):
             traceback.print_exc()

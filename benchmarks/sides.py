@@ -22,7 +22,6 @@ class Side:
     module: str | None = None
     distribution: str | None = None
     restless: bool = False
-    costly: bool = False  # gigabytes to install: only when it is named
     method: str = "fork"
     quick: bool = False
 
@@ -67,7 +66,7 @@ PEERS = {
         Side("mpire", PEER, "mpire", "mpire"),
         Side("pebble", PEER, "pebble", "Pebble"),
         Side("ray", PEER, "ray", "ray", restless=True),
-        Side("torch", PEER, "torch.multiprocessing", "torch", costly=True),
+        Side("torch", PEER, "torch.multiprocessing", "torch"),
     )
 }
 
