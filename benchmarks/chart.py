@@ -7,7 +7,7 @@ from .sides import LIMIT, PEERS
 from .suites import SHORT
 
 FASTMP, STDLIB, MACHINE = "#c0392b", "#2c3e50", "#7f8c8d"
-MARKS = "osD^v<>PXp*h"
+MARKS = "osD^v<>+xp*h"
 COLOURS = (
     "#2980b9", "#27ae60", "#8e44ad", "#d35400", "#16a085", "#f1a40f",
     "#6ab04c", "#e056fd", "#30336b", "#22a6b3", "#b33939", "#84817a",
@@ -43,6 +43,8 @@ def draw(results, path):
     figure, axes = _pyplot().subplots(figsize=(9.2, 1.4 + 0.27 * len(results)))
     for place, result in enumerate(results):
         _draw_row(axes, place, result)
+        if place and result.row.suite != results[place - 1].row.suite:
+            axes.axhline(place - 0.5, color="#bbbbbb", linewidth=0.6, zorder=0)
     axes.axvline(1, color=FASTMP, linewidth=2, zorder=1)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -65,13 +67,15 @@ def _label(result):
 
 def _draw_row(axes, place, result):
     stdlib = result.ratio("stdlib")
-    axes.barh(place, stdlib - 1, left=1, height=0.55, color=STDLIB, alpha=0.25, zorder=2)
+    colour = STDLIB if stdlib >= 1 else FASTMP
+    axes.barh(place, stdlib - 1, left=1, height=0.55, color=colour, alpha=0.25, zorder=2)
     axes.plot(stdlib, place, "|", color=STDLIB, markersize=11, markeredgewidth=2.5, zorder=4)
     for name, measured in result.sides.items():
         if name in ("stdlib", "fastmp"):
             continue
         if measured.kind == LIMIT:
-            axes.plot(result.ratio(name), place, "|", color=MACHINE, markersize=7, zorder=3)
+            if result.ratio(name) <= 1.5:  # what takes longer than fastmp is no limit of it
+                axes.plot(result.ratio(name), place, "|", color=MACHINE, markersize=7, zorder=3)
         else:
             axes.plot(result.ratio(name), place, **_look(name), zorder=5)
 
@@ -81,9 +85,9 @@ def _look(name):
     return {
         "marker": MARKS[number],
         "color": COLOURS[number],
-        "markersize": 5,
+        "markersize": 7 if MARKS[number] in "p*+x" else 5,
         "linestyle": "",
-        "markeredgewidth": 0,
+        "markeredgewidth": 1.5 if MARKS[number] in "+x" else 0,
     }
 
 
@@ -139,16 +143,26 @@ def _curve(axes, name, points):
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_title(name, fontsize=9)
+    axes.set_xticks(at, [_count(value) for value in at])
+    axes.yaxis.set_major_locator(_locator(axes.get_ylim()))
     axes.yaxis.set_major_formatter(lambda value, _: report.duration(value))
-    axes.xaxis.set_major_formatter(lambda value, _: _count(value))
     axes.minorticks_off()
     axes.grid(color="#e5e5e5", linewidth=0.6)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
 
 
+def _locator(limits):
+    """Ticks at powers of ten, and between them where there are few."""
+    from matplotlib.ticker import LogLocator
+
+    low, high = limits
+    return LogLocator(subs=(1.0,) if high / low > 300 else (1.0, 2.0, 5.0))
+
+
 def _count(value):
-    for unit, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= scale:
-            return f"{value / scale:g}{unit}"
+    for units, base in (("kMG", 1000), ("KMG", 1024)):  # plain thousands, or KiB and the like
+        for unit, power in zip(reversed(units), (3, 2, 1), strict=True):
+            if value >= base**power and value % base**power == 0:
+                return f"{value // base**power:g} {unit}{'i' if base == 1024 else ''}"
     return f"{value:g}"

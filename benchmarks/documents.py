@@ -51,7 +51,7 @@ SHOWN = (
 
 
 def write(results):
-    """Renew whatever these results say something about; the rest of the documents stays."""
+    """Renew each part that these results say something about: all of its rows, so give them all."""
     text = DOCUMENT.read_text(encoding="utf-8")
     for name, made in (
         ("conditions", conditions(results)),

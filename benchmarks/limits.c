@@ -316,7 +316,8 @@ pipe_round_trips(PyObject *Py_UNUSED(module), PyObject *arg)
  * Copying into shared memory, and starting a process
  */
 
-/* Copies `source` n times into memory that is mapped anew for each copy, or was touched before. */
+/* Copies `source` n times into memory that is mapped anew for each copy, or was touched before.
+ * Below 0: there was no memory, or it did not hold what was copied. */
 static double
 copy(const Py_buffer *source, long n, bool fresh)
 {
@@ -333,6 +334,10 @@ copy(const Py_buffer *source, long n, bool fresh)
         double start = limits_now();
         memcpy(target, source->buf, size);
         seconds += i < 0 ? 0 : limits_now() - start;
+        if (memcmp(target, source->buf, size) != 0) {
+            seconds = -1;
+            break;
+        }
         if (fresh) {
             munmap(target, size);
             target = NULL;

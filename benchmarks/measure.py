@@ -9,7 +9,7 @@ from .rows import Row, Unable
 from .runner import Failed, RowTimeout, Runner
 from .sides import LIMIT, limit
 
-LEAST_ROUNDS = 3
+LEAST_ROUNDS = 2
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,8 @@ class Plan:
     """How thoroughly to measure: rounds, and seconds that a sample should take.
 
     A sample that is not done after `row_seconds` puts its side out. A side whose samples take so
-    long that all rounds would exceed `side_seconds` is asked for fewer, but for LEAST_ROUNDS."""
+    long that all rounds would exceed `side_seconds` is asked for fewer: LEAST_ROUNDS, or for no
+    more than its first where that alone did."""
 
     rounds: int
     sample_seconds: float
@@ -42,6 +43,10 @@ class Measured:
     rounds: int | None = None  # at most so many
     values: list = field(default_factory=list)
     sleeps: list = field(default_factory=list)  # per operation
+
+    def add(self, sample):
+        self.values.append(sample.value / sample.count)
+        self.sleeps.append(sample.sleeps / sample.count)
 
     def median(self):
         return statistics.median(self.values)
@@ -131,11 +136,18 @@ class _Table:
             measured.loops = self._row.fixed_count(self._plan.quick) or calibrate(
                 lambda n: self._sample(side.name, n).value, self._plan.sample_seconds
             )
-            if self._row.rounds is None:  # what takes long is not done for warming up alone
-                start = time.monotonic()
-                self._sample(side.name, measured.loops)
-                measured.rounds = self._plan.rounds_at(time.monotonic() - start)
+            if self._row.rounds is None:  # a long row's first sample is not for warming up alone
+                self._warm_up(side.name, measured)
             self._result.sides[side.name] = measured
+
+    def _warm_up(self, name, measured):
+        start = time.monotonic()
+        sample = self._sample(name, measured.loops)
+        took = time.monotonic() - start
+        measured.rounds = self._plan.rounds_at(took)
+        if took > self._plan.side_seconds:  # that was it
+            measured.add(sample)
+            measured.rounds = 0
 
     def round(self, number):
         """One sample of each; who begins changes from round to round."""
@@ -146,9 +158,7 @@ class _Table:
             if measured.rounds is not None and number >= measured.rounds:
                 continue
             with self._excused(name):
-                sample = self._sample(name, measured.loops)
-                measured.values.append(sample.value / sample.count)
-                measured.sleeps.append(sample.sleeps / sample.count)
+                measured.add(self._sample(name, measured.loops))
 
     def leave(self):
         for name in list(self._runners):

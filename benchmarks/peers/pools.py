@@ -45,8 +45,8 @@ def living(peer, live):
         yield sample
 
 
-def batching(peer, run):
-    """joblib's workload: run(times, data) gives the results."""
+def batching(peer, run, end):
+    """joblib's workload: run(times, data) gives the results; workers may stay until `end`."""
     for name, kind in published.BATCHING.items():
 
         def opened(side, kind=kind):
@@ -59,6 +59,7 @@ def batching(peer, run):
                 return seconds
 
             yield sample
+            end()
 
         way(name, peer)(opened)
 
@@ -151,15 +152,13 @@ def _joblib_live():
 def _joblib_batching(times, data):
     joblib = importlib.import_module("joblib")
     task = joblib.delayed(published.sleep_noop)
-    results = joblib.Parallel(n_jobs=published.JOBS)(task(seconds, data) for seconds in times)
-    _end_jobs()
-    return results
+    return joblib.Parallel(n_jobs=published.JOBS)(task(seconds, data) for seconds in times)
 
 
 by("joblib", MAP, _joblib, _parallel)
 by("joblib", ONE_BY_ONE, _joblib, lambda pool, n: _parallel(pool, n, batch_size=1))
 living("joblib", _joblib_live)
-batching("joblib", _joblib_batching)
+batching("joblib", _joblib_batching, _end_jobs)
 
 
 #

@@ -162,7 +162,7 @@ def _processes(count):
 for _count in (1, 2, 4, 8, 16, 32):
     row(
         "growth",
-        f"Growth: Queue, {_count} producers",
+        f"Growth: Queue, {_count} producer{'s' if _count > 1 else ''}",
         count=32_000,
         quick_count=320,
         rounds=5,
