@@ -118,14 +118,16 @@ def _ratio(result):
 
 
 def _against(result, limits):
-    """The peers, or the limits, each with its time as a multiple of fastmp's."""
+    """Each peer's time as a multiple of fastmp's; or fastmp's as a multiple of each limit's."""
     cells = []
     for name, measured in result.sides.items():
         if name in ("stdlib", "fastmp") or (measured.kind == LIMIT) != limits:
             continue
         ratio = result.ratio(name)
-        text = f"{name.removeprefix('limit: ')} {ratio:.2f}"
-        cells.append(_bold_if(text, ratio < 1 and not limits))
+        if limits:
+            cells.append(f"{name.removeprefix('limit: ')} {1 / ratio:.2f}")
+        else:
+            cells.append(_bold_if(f"{name} {ratio:.2f}", ratio < 1))
     return "; ".join(cells)
 
 
@@ -152,7 +154,9 @@ def _table(results):
             continue
         others = _against(result, False), _against(result, True)
         rows.append(_cells(result.row.name, *_figures(result), _ratio(result), *others))
-    return _lines(["Work", "stdlib", "fastmp", "ratio", "peers", "limits"], rows)
+    return _lines(
+        ["Work", "stdlib", "fastmp", "stdlib / fastmp", "peer / fastmp", "fastmp / limit"], rows
+    )
 
 
 def short_table(results):

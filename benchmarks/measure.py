@@ -2,7 +2,6 @@
 
 import contextlib
 import statistics
-import time
 from dataclasses import dataclass, field
 
 from .rows import Row, Unable
@@ -141,11 +140,9 @@ class _Table:
             self._result.sides[side.name] = measured
 
     def _warm_up(self, name, measured):
-        start = time.monotonic()
         sample = self._sample(name, measured.loops)
-        took = time.monotonic() - start
-        measured.rounds = self._plan.rounds_at(took)
-        if took > self._plan.side_seconds:  # that was it
+        measured.rounds = self._plan.rounds_at(sample.value)
+        if sample.value > self._plan.side_seconds:  # that was it
             measured.add(sample)
             measured.rounds = 0
 
