@@ -18,7 +18,7 @@ import sysconfig
 from pathlib import Path
 
 from .rows import expect, timed, way
-from .suites.channels import BATCH
+from .suites.channels import BATCH, MANY, TRIPS
 from .suites.large import NAMES, size_for
 from .suites.locks import acquire_and_release
 from .suites.processes import EXIT_CODE
@@ -160,9 +160,9 @@ for _kind in ("Queue", "SimpleQueue"):
     _name = f"{_kind}: ints, one producer to one consumer"
     _limit(_name, "pickle.dumps, loads of the int", _pickled)
     _limit(_name, "C ring, one way", lambda limits, n: limits.ring_messages(n))
-_limit("Queue: put_many, get_many against put, get", "pickle of the batch", _pickled_in_batches)
+_limit(MANY, "pickle of the batch", _pickled_in_batches)
 
-for _name in ("Queue: round trip", "SimpleQueue: round trip", "Pipe: round trip"):
+for _name in TRIPS:
     _limit(_name, "cache line, both spin", lambda limits, n: limits.line_round_trips(n))
     _limit(_name, "C ring, both spin", lambda limits, n: limits.ring_round_trips(n, True))
     _limit(_name, "C ring, both sleep", lambda limits, n: limits.ring_round_trips(n, False))

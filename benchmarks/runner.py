@@ -5,6 +5,7 @@ it starts, however it ends, goes with it. It is told how many operations to do, 
 what they took and how often it slept in them.
 """
 
+import atexit
 import gc
 import multiprocessing.util
 import os
@@ -134,6 +135,7 @@ def _serve(way, side, sock):
     code = 1
     try:
         os.setsid()
+        atexit._clear()  # what the measuring process has to do at its end
         for end in ENDS:  # open here too, they would keep the other sides from seeing it end
             end.close()
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -164,6 +166,9 @@ def _answer(way, side, sock):
             before = _sleeps()
             value = sample(count)
             _send(sock, ("done", (value, _sleeps() - before)))
+    del sample  # and with it what it holds, so that it goes before the process
+    gc.collect()
+    atexit._run_exitfuncs()  # those of packages that this process has imported
     multiprocessing.util._exit_function()
     _send(sock, ("closed", None))
 

@@ -5,4 +5,4 @@ rows' own ways. A module here is imported with the rows, its package only where 
 """
 
 from .. import limits, suites  # noqa: F401 (the rows, and the limits as further sides of them)
-from . import channels, pools  # noqa: F401
+from . import fifo, iceoryx, pools, tensors, zeromq  # noqa: F401

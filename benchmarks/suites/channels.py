@@ -7,6 +7,9 @@ import time
 from ..rows import expect, row, timed
 
 BATCH = 1000
+INTS = "Queue: ints, one producer to one consumer"
+MANY = "Queue: put_many, get_many against put, get"
+TRIPS = ("Queue: round trip", "SimpleQueue: round trip", "Pipe: round trip")
 
 
 #
@@ -74,10 +77,8 @@ def _throughput(kind, produce=produce, consume=consume, produce_many=None, consu
     return opened
 
 
-row("queue", "Queue: ints, one producer to one consumer")(_throughput("Queue"))
-row("queue", "Queue: put_many, get_many against put, get")(
-    _throughput("Queue", produce_many=produce_many, consume_many=consume_many)
-)
+row("queue", INTS)(_throughput("Queue"))
+row("queue", MANY)(_throughput("Queue", produce_many=produce_many, consume_many=consume_many))
 row("queue", "SimpleQueue: ints, one producer to one consumer")(_throughput("SimpleQueue"))
 
 
@@ -149,17 +150,17 @@ def round_trips_after_a_pause(put, get):
     return sample
 
 
-row("queue", "Queue: round trip", tells_sleeps=True)(_queue_round_trip("Queue"))
+row("queue", TRIPS[0], tells_sleeps=True)(_queue_round_trip("Queue"))
 row("queue", "Queue: round trip, on one CPU", tells_sleeps=True)(
     _queue_round_trip("Queue", one_cpu=True)
 )
 row("queue", "Queue: round trip, the other asleep", count=100, quick_count=5)(
     _queue_round_trip("Queue", measure=round_trips_after_a_pause)
 )
-row("queue", "SimpleQueue: round trip", tells_sleeps=True)(_queue_round_trip("SimpleQueue"))
+row("queue", TRIPS[1], tells_sleeps=True)(_queue_round_trip("SimpleQueue"))
 
 
-@row("pipe", "Pipe: round trip", tells_sleeps=True)
+@row("pipe", TRIPS[2], tells_sleeps=True)
 def pipe_round_trip(side):
     context = side.context()
     conn, far = context.Pipe()
