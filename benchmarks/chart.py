@@ -2,7 +2,7 @@
 
 import math
 
-from . import report
+from .figures import duration
 from .sides import LIMIT, PEERS
 from .suites import SHORT
 
@@ -62,7 +62,7 @@ def draw(results, path):
 
 def _label(result):
     name = result.row.name.replace(" (4 MiB if quick)", "")
-    return f"{name}   {report.duration(result.sides['fastmp'].median())}"
+    return f"{name}   {duration(result.sides['fastmp'].median())}"
 
 
 def _draw_row(axes, place, result):
@@ -145,7 +145,7 @@ def _curve(axes, name, points):
     axes.set_title(name, fontsize=9)
     axes.set_xticks(at, [_count(value) for value in at])
     axes.yaxis.set_major_locator(_locator(axes.get_ylim()))
-    axes.yaxis.set_major_formatter(lambda value, _: report.duration(value))
+    axes.yaxis.set_major_formatter(lambda value, _: duration(value))
     axes.minorticks_off()
     axes.grid(color="#e5e5e5", linewidth=0.6)
     for side in ("top", "right"):

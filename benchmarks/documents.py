@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from . import chart, report, suites
+from . import chart, suites
+from .figures import figure, times
 from .goals import verdicts
 from .measure import quartiles
 from .sides import LIMIT
@@ -114,7 +115,7 @@ def _bold_if(text, behind):
 
 def _ratio(result):
     low, ratio, high = quartiles(result.ratios("stdlib"))
-    return _bold_if(f"{ratio:.2f} ({low:.2f}-{high:.2f})", ratio < 1)
+    return _bold_if(f"{times(ratio)} ({times(low)}-{times(high)})", ratio < 1)
 
 
 def _against(result, limits):
@@ -125,16 +126,14 @@ def _against(result, limits):
             continue
         ratio = result.ratio(name)
         if limits:
-            cells.append(f"{name.removeprefix('limit: ')} {1 / ratio:.2f}")
+            cells.append(f"{name.removeprefix('limit: ')} {times(1 / ratio)}")
         else:
-            cells.append(_bold_if(f"{name} {ratio:.2f}", ratio < 1))
+            cells.append(_bold_if(f"{name} {times(ratio)}", ratio < 1))
     return "; ".join(cells)
 
 
 def _figures(result):
-    return [
-        report.figure(result.sides[side].median(), result.row.unit) for side in ("stdlib", "fastmp")
-    ]
+    return [figure(result.sides[side].median(), result.row.unit) for side in ("stdlib", "fastmp")]
 
 
 def tables(results):
@@ -197,9 +196,9 @@ def growth(results):
 
 def goals(results):
     rows = []
-    for row, what, figure, met in verdicts(results):
+    for row, what, found, met in verdicts(results):
         word = "not measured" if met is None else "met" if met else "**not met**"
-        rows.append(_cells(row, what, figure or "", word))
+        rows.append(_cells(row, what, found or "", word))
     return _lines(["Work", "goal", "measured", ""], rows) if rows else ""
 
 

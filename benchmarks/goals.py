@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from .figures import times
+
 
 @dataclass(frozen=True)
 class Goal:
@@ -35,7 +37,7 @@ class Goal:
 
 
 def _times(figure):
-    return None if figure is None else f"{figure:.2f}"
+    return None if figure is None else times(figure)
 
 
 def _met(larger, smaller):

@@ -2,30 +2,10 @@
 
 import math
 
+from .figures import figure, times
 from .goals import verdicts
 from .measure import quartiles
 from .sides import LIMIT
-
-TIME = (("ns", 1e-9), ("us", 1e-6), ("ms", 1e-3))
-
-
-def duration(seconds):
-    """Three digits and a unit."""
-    for unit, scale in TIME:
-        if seconds < 999.5 * scale:
-            return f"{seconds / scale:.3g} {unit}"
-    return f"{seconds:.3g} s"
-
-
-def size(count):
-    for unit, scale in (("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20)):
-        if count < 999.5 * scale:
-            return f"{count / scale:.3g} {unit}"
-    return f"{count / (1 << 30):.3g} GiB"
-
-
-def figure(value, unit):
-    return size(value) if unit == "byte" else duration(value)
 
 
 def heading(machine, plan):
@@ -63,7 +43,7 @@ def _pair(result):
     return (
         f"{name} {with_spread(result.sides['stdlib'].values, unit):>16} "
         f"{with_spread(result.sides['fastmp'].values, unit):>16} "
-        f"{ratio:7.2f}  ({low:.2f} to {high:.2f}){slower}"
+        f"{times(ratio):>7}  ({times(low)} to {times(high)}){slower}"
     )
 
 
@@ -83,19 +63,23 @@ def _others(result):
         if ratio is None:
             yield text
         elif measured.kind == LIMIT:
-            yield f"{text}   fastmp takes {1 / ratio:.2f} of it"
+            yield f"{text}   fastmp takes {times(1 / ratio)} of it"
         else:
             losing = f"  fastmp {_worse(result.row.unit)}" if ratio < 1 else ""
-            yield f"{text}   {ratio:.2f} times fastmp's{losing}"
+            yield f"{text}   {times(ratio)} times fastmp's{losing}"
     for name, reason in result.missing.items():
         if name not in ("stdlib", "fastmp"):
             yield f"    {name:54} {reason}"
 
 
 def summary(results):
-    ratios = [result.ratio("stdlib") for result in results if not result.error]
+    ratios = [
+        result.ratio("stdlib")
+        for result in results
+        if not result.error and not result.row.by_itself
+    ]
     failed = sum(1 for result in results if result.error)
-    parts = [f"{len(ratios)} rows"]
+    parts = [f"{sum(not result.error for result in results)} rows"]
     if ratios:
         mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
         slower = sum(1 for ratio in ratios if ratio < 1)

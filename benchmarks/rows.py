@@ -39,6 +39,7 @@ class Row:
     seconds: float | None = None
     series: str | None = None
     at: float | None = None
+    by_itself: bool = False  # its figure is what counts, not how it compares: in no mean of ratios
     tells_sleeps: bool = False  # how often its process slept in an operation is worth a line
 
     def fixed_count(self, quick):

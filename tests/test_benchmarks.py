@@ -14,6 +14,7 @@ import pytest
 from benchmarks import __main__ as command
 from benchmarks import (
     documents,
+    figures,
     goals,
     limits,
     measure,
@@ -419,11 +420,11 @@ def test_charts_are_drawn(tmp_path):
     ],
 )
 def test_duration(seconds, text):
-    assert report.duration(seconds) == text
+    assert figures.duration(seconds) == text
 
 
 def test_size():
-    assert [report.size(n) for n in (0, 100, 4096, 5 << 20, 3 << 30)] == [
+    assert [figures.size(n) for n in (0, 100, 4096, 5 << 20, 3 << 30)] == [
         "0 B", "100 B", "4 KiB", "5 MiB", "3 GiB",
     ]  # fmt: skip
 

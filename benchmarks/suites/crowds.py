@@ -92,9 +92,14 @@ for _call, _make, _wait in (
     ("Queue.get", _empty_queue, _wait_in_queue),
     ("Event.wait", _unset_event, _wait_in_event),
 ):
-    row("crowd", f"Idle: 1,000 waiters in {_call} for 10 s, CPU", count=1, rounds=2, seconds=120)(
-        _idle(_make, _wait)
-    )
+    row(
+        "crowd",
+        f"Idle: 1,000 waiters in {_call} for 10 s, CPU",
+        count=1,
+        rounds=2,
+        seconds=120,
+        by_itself=True,
+    )(_idle(_make, _wait))
 
 #
 # Oversubscribed: 16 processes that work, on however few processors
