@@ -24,8 +24,8 @@ def heading(machine, plan):
 
 def with_spread(values, unit):
     low, middle, high = quartiles(values)
-    spread = (high - low) / 2 / middle
-    return f"{figure(middle, unit)} ({spread:4.0%})"
+    spread = f"{(high - low) / 2 / middle:4.0%}" if len(values) > 1 else "once"
+    return f"{figure(middle, unit)} ({spread})"
 
 
 def line(result):

@@ -11,6 +11,7 @@ import sys
 
 import pyperf
 
+from . import suites
 from .measure import Measured, Result
 from .rows import ROWS
 
@@ -94,4 +95,5 @@ def read(paths):
                 list(bench.get_values()),
                 json.loads(metadata["sleeps"]),
             )
-    return [results[name] for name in ROWS if name in results]
+    found = [results[name] for name in ROWS if name in results]
+    return sorted(found, key=lambda result: suites.NAMES.index(result.row.suite))

@@ -360,6 +360,13 @@ def test_goals_are_met_or_not(fastmp, word):
     assert [what for what, figure, _ in checks if figure is None] == ["ahead of loky"]
 
 
+def test_a_limit_that_was_kept_from_running_limits_nothing():
+    for limit, expected in ((1.9, ["0.53"]), (2.1, [None])):
+        result = result_of({"fastmp": (sides.PACKAGE, [1.0]), "limit: x": (sides.LIMIT, [limit])})
+        goal = goals.Goal("Lock: with", within=(("limit: x", 2),))
+        assert [figure for _, figure, _ in goal.checks(result)] == expected
+
+
 def test_a_row_that_loses_says_so():
     result = result_of(
         {
@@ -427,6 +434,11 @@ def test_size():
     assert [figures.size(n) for n in (0, 100, 4096, 5 << 20, 3 << 30)] == [
         "0 B", "100 B", "4 KiB", "5 MiB", "3 GiB",
     ]  # fmt: skip
+
+
+def test_a_single_sample_has_no_spread():
+    assert report.with_spread([2e-3], "second") == "2 ms (once)"
+    assert report.with_spread([1e-3, 2e-3, 3e-3], "second") == "2 ms ( 25%)"
 
 
 def test_quartiles_of_few():
