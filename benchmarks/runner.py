@@ -21,6 +21,7 @@ import traceback
 import types
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 from .rows import Unable
 
@@ -140,8 +141,7 @@ def _serve(way, side, sock):
             end.close()
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        # A spawned process imports its parent's main module: this command is nobody's program.
-        sys.modules["__main__"] = types.ModuleType("__main__")
+        _be_a_program(side)
         # The stdlib's pools and queues start threads, and rows fork beside them.
         warnings.filterwarnings("ignore", ".*multi-threaded, use of fork", DeprecationWarning)
         _answer(way, side, sock)
@@ -156,6 +156,14 @@ def _serve(way, side, sock):
         _send(sock, ("failed", f"{type(error).__name__}: {error}".splitlines()[0]))
     finally:
         os._exit(code)
+
+
+def _be_a_program(side):
+    """A spawned process, and a forkserver, run their parent's main module: not this command."""
+    main = sys.modules["__main__"] = types.ModuleType("__main__")
+    if side.is_package:
+        main.__file__ = str(Path(__file__).with_name("program.py"))
+        os.environ["BENCHMARKS_PACKAGE"] = side.module
 
 
 def _answer(way, side, sock):
