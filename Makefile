@@ -68,8 +68,8 @@ lint: build ## ruff, mypy, pyright, clang-format, cppcheck
 format: ## ruff and clang-format rewrite the sources
 	@tools/lint --fix
 
-bench: build ## fastmp against the standard library, ratios
-	@$(PYTHON) -m benchmarks
+bench: build ## fastmp against the standard library; PEERS=all and against everybody else; ARGS='--goals'
+	@PEERS=$(PEERS) TORCH=$(TORCH) tools/bench $(PY) $(ARGS)
 
 docs: build ## the documents: checks the links and file names in docs/ and README
 	@$(PYTHON) -m pytest -q tests/test_docs.py

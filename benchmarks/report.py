@@ -1,79 +1,112 @@
-"""Results as a table for people and as JSON for programs."""
+"""Results as a table for people."""
 
 import math
 
+from .figures import figure, times
+from .goals import verdicts
 from .measure import quartiles
-
-
-def duration(seconds):
-    """Three digits and a unit."""
-    for unit, scale in (("ns", 1e-9), ("us", 1e-6), ("ms", 1e-3)):
-        if seconds < 999.5 * scale:
-            return f"{seconds / scale:.3g} {unit}"
-    return f"{seconds:.3g} s"
+from .sides import LIMIT
 
 
 def heading(machine, plan):
     return "\n".join(
         [
-            f"CPython {machine['python']}, {machine['system']}, {machine['cpus']} CPUs, "
-            f"start method {plan.method}, {plan.rounds} rounds"
+            f"{machine['python']}, {machine['system']}, {machine['cpus']} CPUs, "
+            f"load {machine['load']}, start method {plan.method}, {plan.rounds} rounds"
             + (", QUICK: says that it runs, not how fast" if plan.quick else ""),
             "Medians per operation, in brackets half the interquartile range; the ratio is the",
             "median of the rounds' stdlib / fastmp with its quartiles. Below 1 fastmp is slower.",
             "",
-            f"{'':52} {'stdlib':>18} {'fastmp':>18}   ratio",
+            f"{'':58} {'stdlib':>16} {'fastmp':>16}   ratio",
         ]
     )
 
 
-def _figure(values):
+def with_spread(values, unit):
     low, middle, high = quartiles(values)
-    spread = (high - low) / 2 / middle
-    return f"{duration(middle)} ({spread:4.0%})"
+    spread = f"{(high - low) / 2 / middle:4.0%}" if len(values) > 1 else "once"
+    return f"{figure(middle, unit)} ({spread})"
 
 
 def line(result):
-    name = f"{result.row.name:52}"
+    """The row's line, and one for each further side."""
+    return "\n".join([_pair(result), *_others(result)])
+
+
+def _pair(result):
+    name = f"{result.row.name:58}"
     if result.error:
         return f"{name} FAILED, {result.error}"
-    low, ratio, high = quartiles(result.ratios())
-    slower = "  slower" if ratio < 1 else ""
+    unit = result.row.unit
+    low, ratio, high = quartiles(result.ratios("stdlib"))
+    slower = f"  {_worse(unit)}" if ratio < 1 else ""
     return (
-        f"{name} {_figure(result.stdlib):>18} {_figure(result.fastmp):>18} "
-        f"{ratio:7.2f}  ({low:.2f} to {high:.2f}){slower}"
+        f"{name} {with_spread(result.sides['stdlib'].values, unit):>16} "
+        f"{with_spread(result.sides['fastmp'].values, unit):>16} "
+        f"{times(ratio):>7}  ({times(low)} to {times(high)}){slower}"
     )
 
 
+def _worse(unit):
+    return "more" if unit == "byte" else "slower"
+
+
+def _others(result):
+    if result.row.tells_sleeps and not result.error:
+        often = (f"{quartiles(result.sides[side].sleeps)[1]:.2f}" for side in ("stdlib", "fastmp"))
+        yield "    {:54} {:>16} {:>16}".format("sleeps in an operation", *often)
+    for name, measured in result.sides.items():
+        if name in ("stdlib", "fastmp"):
+            continue
+        text = f"    {name:54} {with_spread(measured.values, result.row.unit):>16}"
+        ratio = result.ratio(name)
+        if ratio is None:
+            yield text
+        elif measured.kind == LIMIT:
+            yield f"{text}   fastmp takes {times(1 / ratio)} of it"
+        else:
+            losing = f"  fastmp {_worse(result.row.unit)}" if ratio < 1 else ""
+            yield f"{text}   {times(ratio)} times fastmp's{losing}"
+    for name, reason in result.missing.items():
+        if name not in ("stdlib", "fastmp"):
+            yield f"    {name:54} {reason}"
+
+
 def summary(results):
-    ratios = [quartiles(result.ratios())[1] for result in results if not result.error]
+    ratios = [
+        result.ratio("stdlib")
+        for result in results
+        if not result.error and not result.row.by_itself
+    ]
     failed = sum(1 for result in results if result.error)
-    parts = [f"{len(ratios)} rows"]
+    parts = [f"{sum(not result.error for result in results)} rows"]
     if ratios:
         mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
         slower = sum(1 for ratio in ratios if ratio < 1)
-        parts += [f"geometric mean of the ratios {mean:.2f}", f"slower in {slower}"]
+        parts += [f"geometric mean of the ratios {mean:.2f}", f"worse in {slower}"]
+    behind = {
+        (result.row.name, name)
+        for result in results
+        for name, measured in result.sides.items()
+        if measured.kind != LIMIT and name != "stdlib" and (result.ratio(name) or 1) < 1
+    }
+    if behind:
+        parts.append(f"behind a peer in {len({row for row, _ in behind})}")
     if failed:
         parts.append(f"{failed} FAILED")
     return "\n" + ", ".join(parts)
 
 
-def as_json(machine, plan, results):
-    return {
-        "machine": machine,
-        "method": plan.method,
-        "quick": plan.quick,
-        "rounds": plan.rounds,
-        "rows": [
-            {
-                "suite": result.row.suite,
-                "name": result.row.name,
-                "operations": result.count,
-                "error": result.error,
-                "ratio": None if result.error else quartiles(result.ratios())[1],
-                "stdlib": result.stdlib,
-                "fastmp": result.fastmp,
-            }
-            for result in results
-        ],
-    }
+def goals(results):
+    """Each goal that was measured, met or not; and those of which this run says nothing."""
+    lines, met, not_met, unknown = [""], 0, 0, 0
+    for row, what, found, verdict in verdicts(results):
+        if verdict is None:
+            unknown += 1
+            word = "not measured"
+        else:
+            met, not_met = met + verdict, not_met + (not verdict)
+            word = "met" if verdict else "NOT MET"
+        lines.append(f"{row:58} {what:44} {found or '':>8}  {word}")
+    lines.append(f"\ngoals: {met} met, {not_met} not met, {unknown} not measured")
+    return "\n".join(lines)

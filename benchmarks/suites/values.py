@@ -1,6 +1,6 @@
 """Value and Array."""
 
-from .measure import expect, own, row, timed
+from ..rows import expect, row, timed
 
 LENGTH = 1000
 
@@ -18,11 +18,11 @@ def _add_under_its_lock(number, n):
 
 def _counting(make, loop):
     def opened(side):
-        number, own_loop = make(side.context()), own(loop)
+        number = make(side.context())
 
         def sample(n):
             number.value = 0
-            seconds, _ = timed(own_loop, number, n)
+            seconds, _ = timed(loop, number, n)
             expect(number.value, n)
             return seconds
 
@@ -39,29 +39,29 @@ row("value", "Value('i'): with get_lock(): .value += 1")(
 row("value", "RawValue('i'): .value += 1")(_counting(lambda c: c.RawValue("i", 0), _add))
 
 
-def _store(array, n):
+def store(array, n):
     for i in range(n):
         array[i % LENGTH] = i
 
 
-def _load(array, n):
+def load(array, n):
     for i in range(n):
         number = array[i % LENGTH]
     return number
 
 
-def _copy(array, n):
+def copy(array, n):
     for _ in range(n):
-        copy = array[:]
-    return copy
+        numbers = array[:]
+    return numbers
 
 
 @row("array", "Array('i'): arr[i] = x")
 def array_store(side):
-    array, loop = side.context().Array("i", LENGTH), own(_store)
+    array = side.context().Array("i", LENGTH)
 
     def sample(n):
-        seconds, _ = timed(loop, array, n)
+        seconds, _ = timed(store, array, n)
         last = n - 1
         expect(array[last % LENGTH], last)
         expect(array[0], last // LENGTH * LENGTH)
@@ -72,10 +72,10 @@ def array_store(side):
 
 @row("array", "Array('i'): arr[i]")
 def array_load(side):
-    array, loop = side.context().Array("i", range(LENGTH)), own(_load)
+    array = side.context().Array("i", range(LENGTH))
 
     def sample(n):
-        seconds, number = timed(loop, array, n)
+        seconds, number = timed(load, array, n)
         expect(number, (n - 1) % LENGTH)
         return seconds
 
@@ -84,11 +84,11 @@ def array_load(side):
 
 @row("array", f"Array('i'): arr[:] of {LENGTH}")
 def array_copy(side):
-    array, loop = side.context().Array("i", range(LENGTH)), own(_copy)
+    array = side.context().Array("i", range(LENGTH))
 
     def sample(n):
-        seconds, copy = timed(loop, array, n)
-        expect(copy, list(range(LENGTH)))
+        seconds, numbers = timed(copy, array, n)
+        expect(numbers, list(range(LENGTH)))
         return seconds
 
     yield sample

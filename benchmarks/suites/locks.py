@@ -1,16 +1,16 @@
 """Locks and the like, without contention but for one row."""
 
-from .measure import expect, own, row, timed
+from ..rows import expect, row, timed
 
 
-def _acquire_and_release(lock, n):
+def acquire_and_release(lock, n):
     acquire, release = lock.acquire, lock.release
     for _ in range(n):
         acquire()
         release()
 
 
-def _enter_and_exit(lock, n):
+def enter_and_exit(lock, n):
     for _ in range(n):
         with lock:
             pass
@@ -26,10 +26,10 @@ def _uncontended(kind, loop):
     """Rows of locks that must be free, hence can be taken at once, when the loop is over."""
 
     def opened(side):
-        lock, own_loop = getattr(side.context(), kind)(), own(loop)
+        lock = getattr(side.context(), kind)()
 
         def sample(n):
-            seconds, _ = timed(own_loop, lock, n)
+            seconds, _ = timed(loop, lock, n)
             expect(lock.acquire(False), True)
             lock.release()
             return seconds
@@ -39,18 +39,18 @@ def _uncontended(kind, loop):
     return opened
 
 
-row("lock", "Lock: acquire, release")(_uncontended("Lock", _acquire_and_release))
-row("lock", "Lock: with")(_uncontended("Lock", _enter_and_exit))
-row("lock", "RLock: with")(_uncontended("RLock", _enter_and_exit))
-row("lock", "Semaphore: acquire, release")(_uncontended("Semaphore", _acquire_and_release))
+row("lock", "Lock: acquire, release")(_uncontended("Lock", acquire_and_release))
+row("lock", "Lock: with")(_uncontended("Lock", enter_and_exit))
+row("lock", "RLock: with")(_uncontended("RLock", enter_and_exit))
+row("lock", "Semaphore: acquire, release")(_uncontended("Semaphore", acquire_and_release))
 
 
 @row("lock", "Event: set, clear")
 def event_set_clear(side):
-    event, loop = side.context().Event(), own(_set_and_clear)
+    event = side.context().Event()
 
     def sample(n):
-        seconds, _ = timed(loop, event, n)
+        seconds, _ = timed(_set_and_clear, event, n)
         expect(event.is_set(), False)
         return seconds
 
