@@ -490,8 +490,9 @@ fmp_ring_commit_take(struct fmp_ring *r, uint64_t commit)
     atomic_store(&shm->head, commit);
     /* By bytes, the next sleeper may not fit where a later one does: wake them all. */
     fmp_wake(fmp_low_half(&shm->head), &shm->putters, shm->max_units != 0 ? INT_MAX : 1);
-    uint64_t tail = atomic_load(&shm->tail);
-    if (items_of(tail) == items_of(commit)) {
+    /* The tail seen last will do while it leaves records: the putters write to the line of the other. */
+    if (items_of(shm->seen_tail) == items_of(commit)
+        && items_of(atomic_load(&shm->tail)) == items_of(commit)) {
         fmp_ring_shrink(r, units_of(commit) - units_of(head));
     }
     else if (atomic_load_explicit(&shm->takers, memory_order_relaxed) != 0) {
