@@ -133,7 +133,7 @@ def test_in_a_control_group(job):
         machine.in_a_child(main)
 
 
-def fill(n):
+def allocate(n):
     return len(bytearray(b"x") * n)
 
 
@@ -154,10 +154,10 @@ def test_a_worker_that_the_kernel_kills_for_want_of_memory():
             enter()
             with fastmp.get_context("fork").Pool(2) as pool:
                 pids = [p.pid for p in pool._pool]
-                with pytest.raises(fastmp.WorkerLostError, match=r"SIGKILL.*fill\(\)") as e:
-                    pool.apply(fill, (1024 * MIB,))
+                with pytest.raises(fastmp.WorkerLostError, match=r"SIGKILL.*allocate\(\)") as e:
+                    pool.apply(allocate, (1024 * MIB,))
                 assert e.value.exitcode == -9 and e.value.pid in pids
-                assert pool.map(fill, range(8), chunksize=1) == list(range(8))
+                assert pool.map(allocate, range(8), chunksize=1) == list(range(8))
             pool.join()
             assert killed_by(enter.group) == 1
 
