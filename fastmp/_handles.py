@@ -1,8 +1,25 @@
-"""Passing descriptors of shared memory to a process that is being spawned."""
+"""What is pickled for a process that is being spawned, and the descriptors that go with it."""
+
+import io
 
 from . import _std
 
-__all__ = ["check_start_method", "for_child"]
+__all__ = ["check_start_method", "for_child", "pickle_process"]
+
+
+def pickle_process(popen, process_obj):
+    """What the child reads first: two pickles, of its preparation and of itself; a buffer.
+
+    Descriptors that these need are added to ``popen._fds``.
+    """
+    file = io.BytesIO()
+    _std.context.set_spawning_popen(popen)
+    try:
+        _std.reduction.dump(_std.spawn.get_preparation_data(process_obj._name), file)
+        _std.reduction.dump(process_obj, file)
+    finally:
+        _std.context.set_spawning_popen(None)
+    return file.getbuffer()
 
 
 def for_child(fd):

@@ -4,11 +4,11 @@ The server is its parent: it waits for it, and sends the exit code through the s
 pidfd beside it makes sure that signals reach this process and no other.
 """
 
-import io
 import os
 import socket
 
-from . import _core, _std, _tracker, forkserver, reduction, spawn, util
+from . import _core, _std, _tracker, forkserver, reduction, util
+from ._handles import pickle_process
 
 __all__ = ["Popen"]
 
@@ -20,7 +20,7 @@ class Popen(_core.Popen, _std.popen_forkserver.Popen):
 
     def _launch(self, process_obj):
         self._is_served = True
-        data = self._pickle(process_obj)
+        data = pickle_process(self, process_obj)
         self.sentinel, to_child = _connect(self._fds)
         # The child reads from the other end, and watches it for the end of its parent.
         self.finalizer = util.Finalize(self, util.close_fds, (to_child, self.sentinel))
@@ -31,16 +31,6 @@ class Popen(_core.Popen, _std.popen_forkserver.Popen):
         if pidfd is not None:
             self.pidfd = pidfd
             self.finalizer = util.Finalize(self, _close, (self.finalizer, pidfd))
-
-    def _pickle(self, process_obj):
-        file = io.BytesIO()
-        _std.context.set_spawning_popen(self)
-        try:
-            reduction.dump(spawn.get_preparation_data(process_obj._name), file)
-            reduction.dump(process_obj, file)
-        finally:
-            _std.context.set_spawning_popen(None)
-        return file.getbuffer()
 
 
 def _close(finalizer, pidfd):

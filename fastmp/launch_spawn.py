@@ -5,10 +5,10 @@ of the pipe whose end the child holds, and any child of the child with it; and t
 has no reader but the child, so that a child that dies early cannot leave the parent writing.
 """
 
-import io
 import os
 
-from . import _core, _install, _started, _std, _tracker, reduction, spawn, util
+from . import _core, _install, _started, _std, _tracker, spawn, util
+from ._handles import pickle_process
 
 __all__ = ["Popen"]
 
@@ -19,7 +19,7 @@ class Popen(_core.Popen, _std.popen_spawn_posix.Popen):
     def _launch(self, process_obj):
         tracker_fd = _tracker.getfd()
         self._fds.append(tracker_fd)
-        data = self._pickle(process_obj)
+        data = pickle_process(self, process_obj)
         ours, theirs = [], []
         try:
             self._open_pipe(ours, theirs)
@@ -44,16 +44,6 @@ class Popen(_core.Popen, _std.popen_spawn_posix.Popen):
             self.kill()
             self.wait()
             raise
-
-    def _pickle(self, process_obj):
-        file = io.BytesIO()
-        _std.context.set_spawning_popen(self)
-        try:
-            reduction.dump(spawn.get_preparation_data(process_obj._name), file)
-            reduction.dump(process_obj, file)
-        finally:
-            _std.context.set_spawning_popen(None)
-        return file.getbuffer()
 
     @staticmethod
     def _open_pipe(readers, writers):
