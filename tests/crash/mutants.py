@@ -54,16 +54,16 @@ MUTANTS: list[Mutant] = [
         "sleep: counted after the kernel's look",
         "sync/eventcount.c",
         "    atomic_fetch_add(w->sleepers, 1);\n"
-        "    int rc = fmp_futex_wait(w->word, w->seen, ns);\n",
-        "    int rc = fmp_futex_wait(w->word, w->seen, ns);\n"
+        "    int rc = fmp_futex_wait(w->word, w->seen, nap ? w->nap_ns : ns);\n",
+        "    int rc = fmp_futex_wait(w->word, w->seen, nap ? w->nap_ns : ns);\n"
         "    atomic_fetch_add(w->sleepers, 1);\n",
         (NO_TICKS, "lock-woken", "queue-put"),
     ),
     Mutant(
         "sleep: the word is not compared with what was seen",
         "sync/eventcount.c",
-        "fmp_futex_wait(w->word, w->seen, ns)",
-        "fmp_futex_wait(w->word, atomic_load(w->word), ns)",
+        "fmp_futex_wait(w->word, w->seen, nap",
+        "fmp_futex_wait(w->word, atomic_load(w->word), nap",
         (NO_TICKS, "lock-woken", "queue-get-woken"),
         quick=True,
     ),
