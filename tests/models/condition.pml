@@ -2,8 +2,8 @@
  *
  * Stands for: fmp_condition_arrive, fmp_condition_try, fmp_condition_leave, notify_place, reach,
  * fmp_condition_notify and fmp_condition_tick (csrc/sync/condition.c) under a lock that is not
- * native, where a notified waiter is woken; and for Event, whose waiters sleep on one word by the
- * same two halves (lock.pml, queue.pml). The crowd beyond the table is left out.
+ * native, where a notified waiter is woken. The crowd beyond the table is left out: it sleeps on one
+ * word, as Event's waiters do (event.pml).
  *
  * N - 1 waiters; when all have arrived, process N - 1 notifies one, under the lock. -DTIMEOUTS lets
  * any wait run out. Checked:
