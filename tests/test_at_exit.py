@@ -172,3 +172,13 @@ def test_sigterm_and_sigkill(start_method, signum):
     calls = [("fastmp", start_method, name, [(0.0, os.kill, signum)]) for name in names]
     for name, ending in zip(names, run_all(calls), strict=True):
         assert ending.code == -signum, (name, ending)
+
+
+@pytest.mark.watchdog(120)
+def test_everybody_is_killed_at_once(start_method):
+    """Nobody is left to clean up, and the census finds nothing to be cleaned up."""
+    calls = [
+        ("fastmp", start_method, name, [(0.0, os.killpg, signal.SIGKILL)]) for name in SIGNALLED
+    ]
+    for name, ending in zip(SIGNALLED, run_all(calls), strict=True):
+        assert ending.code == -signal.SIGKILL, (name, ending)
