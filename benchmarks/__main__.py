@@ -2,6 +2,7 @@
 
 import argparse
 import compileall
+import contextlib
 import datetime
 import importlib.util
 import os
@@ -91,14 +92,14 @@ def main(arguments=None):
             return 2
     from . import chart, documents, report, results
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends the sides too
     table = sys.stderr if options.json == "-" else sys.stdout
     if options.files:
         found = results.read(options.files)
         for result in found:
             print(report.line(result), file=table)
     else:
-        found = take(rows_of(options), options, table)
+        with ended_by_sigterm():
+            found = take(rows_of(options), options, table)
     print(report.summary(found), file=table)
     if options.goals:
         print(report.goals(found), file=table)
@@ -111,6 +112,16 @@ def main(arguments=None):
     if options.write_docs:
         documents.write(found)
     return 1 if any(result.error for result in found) else 0
+
+
+@contextlib.contextmanager
+def ended_by_sigterm():
+    """SIGTERM is SystemExit in the block, so that it ends the sides too."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def take(rows, options, table):

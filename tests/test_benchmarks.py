@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import math
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -247,7 +248,9 @@ def test_wrong_answer_fails_the_run(monkeypatch, capsys):
 
     row = make_row(opened, count=1)
     monkeypatch.setattr(command, "ROWS", {row.name: row})
+    handler = signal.getsignal(signal.SIGTERM)
     assert command.main(["--quick"]) == 1
+    assert signal.getsignal(signal.SIGTERM) is handler
     out = capsys.readouterr().out
     assert "under test" in out and "FAILED, stdlib: WrongAnswer: got 2, expected 1" in out
     assert "0 rows, 1 FAILED" in out
