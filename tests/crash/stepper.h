@@ -128,6 +128,9 @@ int wait_as_bridge(try_fn try_once, tick_fn tick, void *arg);
 
 /* --- world.c ------------------------------------------------------------------------------------ */
 
+/* For look(): does each of the others that lives sleep, at this moment? */
+bool others_sleep(void);
+
 struct outcome {
     bool ended;            /* the victim had come to its end before instruction k */
     uint32_t length;       /* and then: of how many instructions its operation was */

@@ -327,6 +327,17 @@ lives(int i)
     return children[i].pid != 0 && !children[i].over;
 }
 
+bool
+others_sleep(void)
+{
+    for (int i = 0; i < MAX_OTHERS; i++) {
+        if (lives(i) && state_of(children[i].pid) != 'S') {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Until each of the others has ended or sleeps. */
 static void
 settle(void)
@@ -335,10 +346,8 @@ settle(void)
     for (int calm = 0; calm < 3; calm++) {
         rest(150);
         reap(false);
-        for (int i = 0; i < MAX_OTHERS; i++) {
-            if (lives(i) && state_of(children[i].pid) != 'S' && children[i].pid != 0) {
-                calm = -1;
-            }
+        if (!others_sleep()) {
+            calm = -1;
         }
         if (fmp_now() > limit) {
             return;
