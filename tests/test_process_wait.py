@@ -59,7 +59,9 @@ def fd_names():
 
 
 def zombies():
-    return [p for p in procs.family(os.getpid()).values() if p.state == "Z"]
+    """Children that were not waited for; what an earlier test's child has left is init's to reap."""
+    ours = procs.family(os.getpid()).values()
+    return [p for p in ours if p.state == "Z" and p.ppid == os.getpid()]
 
 
 # --- join ---------------------------------------------------------------------------------------
