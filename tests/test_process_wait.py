@@ -59,7 +59,7 @@ def fd_names():
 
 
 def zombies():
-    """Children that were not waited for; what an earlier test's child has left is init's to reap."""
+    """Children that were not waited for. (What an earlier child has left is init's to reap.)"""
     ours = procs.family(os.getpid()).values()
     return [p for p in ours if p.state == "Z" and p.ppid == os.getpid()]
 
