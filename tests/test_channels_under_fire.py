@@ -77,15 +77,20 @@ def test_sizes_while_others_put_and_get():
     q, results = fork.Queue(5), fork.Queue()
     processes = [fork.Process(target=put_all, args=(q, i * n, n)) for i in range(3)]
     processes += [fork.Process(target=get_all, args=(q, results, n)) for _ in range(3)]
-    for p in processes:
+    seen = {q.qsize()}
+    for p in processes[:3]:
         p.start()
-    seen = set()
+    while not q.full():
+        seen.add(q.qsize())
+    seen.add(q.qsize())
+    for p in processes[3:]:
+        p.start()
     while any(p.is_alive() for p in processes):
         seen.add(q.qsize())
         q.empty(), q.full()
     for p in processes:
         p.join()
-    assert seen <= {*range(6)} and len(seen) > 1
+    assert {0, 5} <= seen <= {*range(6)}
     assert (q.qsize(), q.empty(), q.full()) == (0, True, False)
     assert sorted(number for _ in range(3) for number in results.get_nowait()) == [*range(3 * n)]
 

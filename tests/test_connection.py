@@ -5,7 +5,6 @@ import errno
 import multiprocessing.connection
 import os
 import pickle
-import signal
 import socket
 import struct
 import sys
@@ -524,126 +523,6 @@ def test_closing_under_a_thread(kind):
     with pytest.raises(OSError):
         os.fstat(fd)
     b.close()
-
-
-# --- back-pressure and signals ---------------------------------------------------------------
-
-
-def fill(w, size=10_000):
-    """Sends until the pipe is full, from a thread; returns (thread, counter)."""
-    sent = []
-
-    def work():
-        try:
-            while True:
-                w.send_bytes(bytes(size))
-                sent.append(size)
-        except OSError as e:
-            sent.append(e)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    seen = -1
-    while len(sent) != seen:
-        seen = len(sent)
-        time.sleep(0.3)
-    return thread, sent
-
-
-def test_a_full_pipe_blocks_until_somebody_reads(pipe):
-    r, w = pipe
-    thread, sent = fill(w)
-    n = len(sent)
-    assert 500_000 < n * 10_000 <= 1 << 20
-    for _ in range(n):
-        r.recv_bytes()
-    time.sleep(0.2)
-    assert len(sent) > n
-    r.close()
-    thread.join(20)
-    assert isinstance(sent[-1], BrokenPipeError)
-
-
-def test_one_message_larger_than_the_limit_goes_through(pipe):
-    r, w = pipe
-    w.send_bytes(pattern(5 << 20))
-    assert r.recv_bytes() == pattern(5 << 20)
-
-
-def test_a_full_nonblocking_pipe_raises():
-    r, w = fastmp.Pipe()
-    os.set_blocking(w.fileno(), False)
-    with r, w, pytest.raises(BlockingIOError):
-        for _ in range(10_000):
-            w.send_bytes(bytes(1000))
-
-
-class Interrupted(Exception):
-    pass
-
-
-@pytest.mark.parametrize("kind", ["recv", "poll", "send", "foreign recv", "foreign send"])
-def test_a_signal_handlers_exception_ends_the_wait(kind):
-    if kind.startswith("foreign"):
-        pair = socket.socketpair()
-        a, b = (fastmp.connection.Connection(s.detach()) for s in pair)
-    else:
-        a, b = fastmp.Pipe()
-    calls = []
-
-    def handler(*args):
-        calls.append(args)
-        if len(calls) == 2:
-            raise Interrupted
-
-    old = signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, 0.2, 0.2)
-    try:
-        with pytest.raises(Interrupted):
-            if "recv" in kind:
-                a.recv()
-            elif kind == "poll":
-                a.poll(30)
-            else:
-                while True:
-                    a.send_bytes(bytes(100_000))
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, old)
-    assert len(calls) == 2  # the first was survived (PEP 475)
-    if kind == "recv":
-        b.send(1)
-        assert a.recv() == 1
-    a.close()
-    b.close()
-
-
-def _interrupt_me(kind, ready, result):
-    a, b = fastmp.Pipe()
-    ready.send(os.getpid())
-    try:
-        if kind == "recv":
-            a.recv()
-        while True:
-            a.send_bytes(bytes(100_000))
-    except KeyboardInterrupt:
-        result.send("interrupted")
-    b.close()
-
-
-@pytest.mark.parametrize("kind", ["recv", "send"])
-def test_ctrl_c(ctx, kind):
-    here, there = ctx.Pipe()
-    process = ctx.Process(target=_interrupt_me, args=(kind, there, there))
-    process.start()
-    pid = here.recv()
-    time.sleep(0.3)
-    os.kill(pid, signal.SIGINT)
-    assert here.poll(20)
-    assert here.recv() == "interrupted"
-    process.join()
-    here.close()
-    there.close()
 
 
 # --- poll ------------------------------------------------------------------------------------

@@ -29,6 +29,12 @@
  * always looks when an end was closed (CLOSES) since. So a close is noticed at once, a death
  * at most that much later, sooner than anybody can be told of it.
  *
+ * Back-pressure. The ring takes FMP_PIPE_BYTES at once, and a single larger message. Who sent such
+ * a one to another process waits until it has been taken, as a writer of a pipe waits: a program may
+ * rely upon it that its peer has not gone on. Where this process has the other end open too, the
+ * taker may be the very thread that sends, and nobody waits. A kill of that sender loses nothing: the
+ * message lies there whole.
+ *
  * Closing while other threads of this process are inside. Who sends and sleeps is woken, and who
  * comes to the descriptor from then on finds it at its end. But a thread that is in a poll of the
  * socket holds it, and nothing but a peer can make that readable: it finds out at its tick, and only
@@ -47,6 +53,7 @@
 
 #include "base/points.h"
 #include "base/status.h"
+#include "channel/positions.h"
 #include "channel/ring_table.h"
 #include "platform/clock.h"
 #include "platform/fd.h"
@@ -84,6 +91,7 @@ fmp_pipe_use(struct fmp_pipe *p, struct fmp_ring *in, struct fmp_ring *out)
 {
     if (in != NULL) {
         p->in = in;
+        atomic_fetch_add(&in->readers, 1);
     }
     if (out != NULL) {
         p->out = out;
@@ -167,6 +175,7 @@ fmp_pipe_hang_up(struct fmp_pipe *p, bool in_use)
     if (p->in != NULL) {
         /* After the close: who sees the count then finds the peer gone, if this was the last. */
         atomic_fetch_add(word_of(p->in, CLOSES), 1);
+        atomic_fetch_sub(&p->in->readers, 1);
         fmp_wake(fmp_low_half(&p->in->shm->head), &p->in->shm->putters, INT_MAX);
     }
     if (p->out != NULL) {
@@ -188,6 +197,9 @@ explain(const struct fmp_pipe *p, int rc)
 void
 fmp_pipe_free(struct fmp_pipe *p)
 {
+    if (p->in != NULL && !atomic_load(&p->closed)) {
+        atomic_fetch_sub(&p->in->readers, 1);
+    }
     fmp_ring_table_release(p->in);
     fmp_ring_table_release(p->out);
     p->in = p->out = NULL;
@@ -281,7 +293,8 @@ may_wait(struct fmp_pipe *p)
 }
 
 int
-fmp_pipe_send(struct fmp_pipe *p, const struct fmp_batch *batch, struct fmp_wait *w)
+fmp_pipe_send(struct fmp_pipe *p, const struct fmp_batch *batch, uint32_t *number,
+              struct fmp_wait *w)
 {
     if (atomic_load(&p->closed)) {
         return -EBADF;
@@ -299,10 +312,47 @@ fmp_pipe_send(struct fmp_pipe *p, const struct fmp_batch *batch, struct fmp_wait
     if (rc == FMP_OK) {
         FMP_POINT("pipe: announced");
         fmp_ring_commit_put(p->out, commit, batch->items);
+        if (number != NULL) {
+            *number = items_of(commit);
+        }
         FMP_POINT("pipe: put");
     }
     fmp_ring_unlock_tail(p->out);
     return explain(p, full && w->budget_ns != 0 ? may_wait(p) : rc);
+}
+
+bool
+fmp_pipe_outsized(const struct fmp_pipe *p, const struct fmp_batch *batch)
+{
+    return batch->bytes > FMP_PIPE_BYTES && atomic_load(&p->out->readers) == 0;
+}
+
+/* `w` gets the word that the next take will change. */
+static bool
+is_taken(struct fmp_pipe *p, uint32_t number, struct fmp_wait *w)
+{
+    struct fmp_ring_shm *shm = p->out->shm;
+    uint32_t head = items_of(atomic_load(&shm->head));
+    fmp_wait_on_word(w, fmp_low_half(&shm->head), head, &shm->putters);
+    return (int32_t)(head - number) >= 0;
+}
+
+int
+fmp_pipe_taken(struct fmp_pipe *p, uint32_t number, struct fmp_wait *w)
+{
+    if (is_taken(p, number, w)) {
+        return FMP_OK;
+    }
+    if (atomic_load(&p->closed)) {
+        return -EBADF;
+    }
+    if (w->budget_ns == 0) {
+        return FMP_AGAIN;
+    }
+    int rc = may_wait(p);
+    /* Without a peer: it may have taken the record before it went. Non-blocking: it is sent. */
+    bool done = rc == -EAGAIN || (rc != FMP_AGAIN && is_taken(p, number, w));
+    return done ? FMP_OK : explain(p, rc);
 }
 
 /* --- the reader's side of the bell ----------------------------------------------------------- */

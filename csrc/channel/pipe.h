@@ -13,7 +13,8 @@
 
 #include "channel/ring.h"
 
-/* Bytes in flight, padding included; a single larger record is let through. */
+/* Bytes in flight, padding included; a single larger record is let through, and its sender waits for
+ * it to be taken. */
 #define FMP_PIPE_BYTES (UINT64_C(1) << 20)
 
 /* A result besides enum fmp_status: there are bytes in the socket that no fastmp process rang.
@@ -62,9 +63,18 @@ void fmp_pipe_hang_up(struct fmp_pipe *p, bool in_use);
 /* Gives the rings up. Nobody may be inside. */
 void fmp_pipe_free(struct fmp_pipe *p);
 
-/* Puts the batch whole. FMP_AGAIN: full. -EPIPE: nobody reads any more. -EAGAIN: full, and the
- * descriptor is non-blocking. */
-int fmp_pipe_send(struct fmp_pipe *p, const struct fmp_batch *batch, struct fmp_wait *w);
+/* Puts the batch whole; *number, if wanted, becomes how many records have been put
+ * by then. FMP_AGAIN: full. -EPIPE:
+ * nobody reads any more. -EAGAIN: full, and the descriptor is non-blocking. */
+int fmp_pipe_send(struct fmp_pipe *p, const struct fmp_batch *batch, uint32_t *number,
+                  struct fmp_wait *w);
+
+/* Must the sender of this wait for fmp_pipe_taken()? */
+bool fmp_pipe_outsized(const struct fmp_pipe *p, const struct fmp_batch *batch);
+
+/* Have the first `number` records been taken? FMP_AGAIN: not yet. -EPIPE: nobody reads any more. A
+ * non-blocking descriptor does not wait for it. */
+int fmp_pipe_taken(struct fmp_pipe *p, uint32_t number, struct fmp_wait *w);
 
 /* Takes one record. FMP_AGAIN: none there. FMP_CLOSED: none there, and the peer is gone
  * (-ECONNRESET when it left unread what we sent). FMP_DIRECT, FMP_PIPE_FOREIGN. */

@@ -1,4 +1,4 @@
-/* positions.h - how a ring's 64 bit positions are read; for ring.c and ring_cut.c.
+/* positions.h - how a ring's 64 bit positions are read; for what counts records.
  *
  * A position is units (of 16 bytes) in the high half and records in the low half, both modulo 2^32.
  * Values, no pointers: what they were read from is the caller's to check.

@@ -91,6 +91,7 @@ struct fmp_ring {
     struct fmp_ring_view take;       /* under head_lock */
     struct fmp_extent_view *extents; /* under tail_lock; NULL until one is written */
     bool outside;                    /* under head_lock: the last record read was one of these */
+    fmp_a32 readers;                 /* by pipe.c: open ends of this process that read from it */
 };
 
 /* A piece of a batch; a batch is gathered from several so that large buffers are copied once. */

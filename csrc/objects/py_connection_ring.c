@@ -14,23 +14,36 @@
 struct sending {
     struct fmp_pipe *pipe;
     const struct fmp_batch *batch;
+    uint32_t number;
 };
 
 static int
 try_send(void *arg, struct fmp_wait *w)
 {
     struct sending *s = arg;
-    return fmp_pipe_send(s->pipe, s->batch, w);
+    return fmp_pipe_send(s->pipe, s->batch, &s->number, w);
+}
+
+static int
+try_taken(void *arg, struct fmp_wait *w)
+{
+    struct sending *s = arg;
+    return fmp_pipe_taken(s->pipe, s->number, w);
 }
 
 int
 fmp_connection_put(FmpConnection *self, const struct fmp_batch *batch)
 {
-    struct sending s = {&self->pipe, batch};
+    struct sending s = {.pipe = &self->pipe, .batch = batch};
     struct fmp_waiter waiter = {
         .try_once = try_send, .arg = &s, .spin = &self->send_spin, .deadline = FMP_NEVER};
     fmp_connection_enter(self);
     int rc = fmp_wait_for(&waiter);
+    if (rc == FMP_OK && fmp_pipe_outsized(&self->pipe, batch)) {
+        waiter.try_once = try_taken;
+        waiter.spin = NULL; /* somebody has to copy it first */
+        rc = fmp_wait_for(&waiter);
+    }
     fmp_connection_leave(self);
     if (rc != FMP_OK) {
         fmp_connection_raise(self, rc, "send a message");

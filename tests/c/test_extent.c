@@ -532,7 +532,7 @@ send_large(struct fmp_pipe *pipe, uint32_t number, uint64_t length)
     struct large l;
     struct fmp_wait w = {.budget_ns = 1000, .fd = -1};
     make_large(&l, number, length);
-    int rc = fmp_pipe_send(pipe, &l.batch, &w);
+    int rc = fmp_pipe_send(pipe, &l.batch, NULL, &w);
     free(l.outside);
     return rc;
 }

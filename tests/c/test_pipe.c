@@ -1,5 +1,6 @@
 /* test_pipe.c - channel/pipe.c: the bell between two processes that pace themselves at random and
  * wait by poll() alone, the end of a peer, kills, bytes that somebody wrote to the descriptor. */
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -27,7 +28,7 @@ static int
 try_send(void *arg, struct fmp_wait *w)
 {
     struct sending *s = arg;
-    return fmp_pipe_send(s->pipe, &s->batch, w);
+    return fmp_pipe_send(s->pipe, &s->batch, NULL, w);
 }
 
 /* A record that holds `number` and, up to `length` bytes, bytes that follow from it. */
@@ -279,21 +280,64 @@ CASE(a_full_pipe_takes_one_large_record_when_it_is_empty)
             .parts = two, .n_parts = 2, .bytes = sizeof small + sizeof body, .items = 1};
         memset(body, (int)(sent * 7 + 1), sizeof body);
         memcpy(body, &sent, sizeof sent);
-        if (fmp_pipe_send(&b, &one, &w) != FMP_OK) {
+        if (fmp_pipe_send(&b, &one, NULL, &w) != FMP_OK) {
             break;
         }
         sent++;
     }
     CHECK_EQ(sent, FMP_PIPE_BYTES / 1008);
-    CHECK_EQ(fmp_pipe_send(&b, &batch, &w), FMP_AGAIN);
+    CHECK_EQ(fmp_pipe_send(&b, &batch, NULL, &w), FMP_AGAIN);
     for (uint32_t i = 0; i < sent; i++) {
         CHECK_EQ(receive(&a, 0, false, &number), FMP_OK);
         CHECK_EQ(number, i);
     }
-    CHECK_EQ(fmp_pipe_send(&b, &batch, &w), FMP_OK);
-    CHECK_EQ(fmp_pipe_send(&b, &batch, &w), FMP_AGAIN);
+    CHECK_EQ(fmp_pipe_send(&b, &batch, NULL, &w), FMP_OK);
+    CHECK_EQ(fmp_pipe_send(&b, &batch, NULL, &w), FMP_AGAIN);
     drop(&a);
-    CHECK_EQ(fmp_pipe_send(&b, &batch, &w), -EPIPE);
+    CHECK_EQ(fmp_pipe_send(&b, &batch, NULL, &w), -EPIPE);
+    drop(&b);
+}
+
+CASE(a_sender_can_tell_whether_its_record_was_taken)
+{
+    struct fmp_pipe a, b;
+    uint32_t number, first, second;
+    uint8_t body[64];
+    uint64_t header = fmp_record_header(sizeof body, 1);
+    struct fmp_part parts[] = {{&header, sizeof header}, {body, sizeof body}};
+    struct fmp_batch batch = {
+        .parts = parts, .n_parts = 2, .bytes = sizeof header + sizeof body, .items = 1};
+    struct fmp_wait at_once = {.fd = -1}, w = {.budget_ns = 1000, .fd = -1};
+    memset(body, 1, sizeof body); /* as send_number() makes it for 0 */
+    memset(body, 0, sizeof number);
+    CHECK_EQ(fmp_pipe_create(&a, &b, true), FMP_OK);
+    CHECK_EQ(fmp_pipe_send(&b, &batch, &first, &w), FMP_OK);
+    CHECK_EQ(fmp_pipe_send(&b, &batch, &second, &w), FMP_OK);
+    CHECK_EQ(second, first + 1);
+    CHECK_EQ(fmp_pipe_taken(&b, first, &at_once), FMP_AGAIN);
+    CHECK_EQ(fmp_pipe_taken(&b, first, &w), FMP_AGAIN);
+    CHECK_EQ(receive(&a, 0, true, &number), FMP_OK);
+    CHECK_EQ(fmp_pipe_taken(&b, first, &at_once), FMP_OK);
+    CHECK_EQ(fmp_pipe_taken(&b, second, &w), FMP_AGAIN);
+    CHECK(fcntl(b.fd, F_SETFL, O_NONBLOCK) == 0);
+    b.exposed = true;
+    CHECK_EQ(fmp_pipe_taken(&b, second, &w), FMP_OK); /* it would not wait for it */
+    b.exposed = false;
+    drop(&a);
+    CHECK_EQ(fmp_pipe_taken(&b, first, &w), FMP_OK);
+    int rc = fmp_pipe_taken(&b, second, &w);
+    CHECK(rc == -EPIPE || rc == -ECONNRESET);
+    drop(&b);
+}
+
+CASE(the_sender_of_a_large_record_waits_for_another_process)
+{
+    struct fmp_pipe a, b;
+    struct fmp_batch within = {.bytes = FMP_PIPE_BYTES}, beyond = {.bytes = FMP_PIPE_BYTES + 1};
+    CHECK_EQ(fmp_pipe_create(&a, &b, true), FMP_OK);
+    CHECK(!fmp_pipe_outsized(&b, &within) && !fmp_pipe_outsized(&b, &beyond));
+    drop(&a);
+    CHECK(!fmp_pipe_outsized(&b, &within) && fmp_pipe_outsized(&b, &beyond));
     drop(&b);
 }
 
@@ -831,7 +875,7 @@ CASE(a_writer_that_waits_for_room_learns_of_the_end)
         struct fmp_part parts[] = {{&header, sizeof header}, {body, sizeof body}};
         struct fmp_batch batch = {
             .parts = parts, .n_parts = 2, .bytes = sizeof header + sizeof body, .items = 1};
-        if (fmp_pipe_send(&e.a, &batch, &w) == FMP_AGAIN) {
+        if (fmp_pipe_send(&e.a, &batch, NULL, &w) == FMP_AGAIN) {
             break;
         }
     }

@@ -34,13 +34,6 @@ ALLOWED = (
         "expects that making a Semaphore finds the resource tracker dead; fastmp's semaphores "
         "have nothing that a tracker would have to clean up, and never ask it",
     ),
-    # To be mended, not to stay: a send of so much should return when the receiver has it.
-    Allowed(
-        "*forkserver.*TestIgnoreEINTR.test_ignore",
-        "sends a signal to a child that it takes to be blocked in a send of 16 MiB; in fastmp the "
-        "message lies in shared memory at once, so the child may have ended, and the fork server "
-        "waited for it",
-    ),
 )
 
 

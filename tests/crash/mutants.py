@@ -326,6 +326,25 @@ MUTANTS: list[Mutant] = [
         (NO_TICKS, "pipe-end-of-receiver"),
     ),
     Mutant(
+        "pipe: a sender sleeps on a take that it has not looked for since",
+        "channel/pipe.c",
+        "    fmp_wait_on_word(w, fmp_low_half(&shm->head), head, &shm->putters);\n"
+        "    return (int32_t)(head - number) >= 0;\n",
+        "    bool taken = (int32_t)(head - number) >= 0;\n"
+        "    head = items_of(atomic_load(&shm->head));\n"
+        "    fmp_wait_on_word(w, fmp_low_half(&shm->head), head, &shm->putters);\n"
+        "    return taken;\n",
+        (NO_TICKS, "pipe-send-awaiting"),
+        points=2000,  # its window is one instruction
+    ),
+    Mutant(
+        "pipe: who waits for a take does not look whether anybody is left to take",
+        "channel/pipe.c",
+        "    int rc = may_wait(p);\n",
+        "    int rc = FMP_AGAIN;\n",
+        (TICKS, "pipe-end-of-taker"),
+    ),
+    Mutant(
         "pool: the claim is written after the commit",
         "channel/mailbox.c",
         "        if (claim != NULL) {\n            write_claim(claim, out);\n        }\n"

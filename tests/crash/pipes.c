@@ -13,6 +13,7 @@ enum { WORLD, VICTIMS, OTHERS };
 
 static struct fmp_pipe a, b; /* a is written to, b read from */
 static struct packed victims_batch, others_batch;
+static uint32_t number;        /* of the record that was sent last */
 static uint32_t passed_before; /* records, when the world began */
 
 /* --- what the actors do --------------------------------------------------------------------------- */
@@ -21,13 +22,28 @@ static int
 try_send(void *arg, struct fmp_wait *w)
 {
     struct packed *p = arg;
-    return fmp_pipe_send(&a, &p->batch, w);
+    return fmp_pipe_send(&a, &p->batch, &number, w);
 }
 
 static void
 send(struct packed *p)
 {
     CHECK_EQ(wait_as_bridge(try_send, NULL, p), FMP_OK);
+}
+
+static int
+try_taken(void *arg, struct fmp_wait *w)
+{
+    (void)arg;
+    return fmp_pipe_taken(&a, number, w);
+}
+
+/* As the sender of a large message, which waits until it has been taken. */
+static int
+send_and_wait(struct packed *p)
+{
+    int rc = wait_as_bridge(try_send, NULL, p);
+    return rc == FMP_OK ? wait_as_bridge(try_taken, NULL, NULL) : rc;
 }
 
 struct receiving {
@@ -259,6 +275,12 @@ SCENARIO(send_full_scenario) = {
 /* --- receive -------------------------------------------------------------------------------------- */
 
 static void
+send_victims_and_wait(void)
+{
+    CHECK_EQ(send_and_wait(&victims_batch), FMP_OK);
+}
+
+static void
 receive_victim(void)
 {
     begin();
@@ -295,6 +317,51 @@ SCENARIO(receive_woken_scenario) = {
     .others = {{"receiver", EARLY, take_one},
                {"sender", WAKER, send_victims},
                {"another sender", WAKER, send_others}},
+};
+
+/* Until the victim's message is taken, or never will be there. */
+static void
+take_for_victim(void)
+{
+    for (;;) {
+        unsigned sender = receive_one().sender;
+        if (sender == VICTIMS || (sender == OTHERS && victim_killed())) {
+            return;
+        }
+    }
+}
+
+/* The victim sends and waits for the take. */
+static void
+send_awaiting_victim(void)
+{
+    begin();
+    CHECK_EQ(send_and_wait(&victims_batch), FMP_OK);
+    end();
+}
+
+SCENARIO(send_awaiting_scenario) = {
+    .name = "pipe-send-awaiting",
+    .judged = TICKS(KILL) | TICKS(PAUSE) | NO_TICKS(PAUSE), /* the receiver asks who was killed */
+    .setup = setup,
+    .victim = send_awaiting_victim,
+    .look = note_positions,
+    .judge = judge_send,
+    .teardown = close_ends,
+    .others = {{"receiver", WAKER, take_for_victim}, {"sender", LATE, send_others}},
+};
+
+/* Its sender waits until somebody has taken it. */
+SCENARIO(receive_awaited_scenario) = {
+    .name = "pipe-receive-awaited",
+    .judged = ALWAYS,
+    .setup = setup,
+    .victim = receive_victim,
+    .judge = judge_two,
+    .teardown = close_ends,
+    .others = {{"sender", EARLY, send_victims_and_wait},
+               {"another sender", LATE, send_others},
+               {"receiver", LATE, take_one}},
 };
 
 /* A message comes while the victim spins: nobody is told of it. */
@@ -422,4 +489,25 @@ SCENARIO(leave_scenario) = {
     .look = let_go_of_b,
     .teardown = close_ends,
     .others = {{"sender", EARLY, send_until_told}},
+};
+
+static void
+send_and_wait_until_told(void)
+{
+    int rc;
+    close_end(&b);
+    while ((rc = send_and_wait(&others_batch)) == FMP_OK) {
+    }
+    CHECK(rc == -EPIPE || rc == -ECONNRESET);
+}
+
+/* The sender waits for each message to be taken. */
+SCENARIO(leave_awaited_scenario) = {
+    .name = "pipe-end-of-taker",
+    .judged = ALWAYS,
+    .setup = setup,
+    .victim = leave_victim,
+    .look = let_go_of_b,
+    .teardown = close_ends,
+    .others = {{"sender", EARLY, send_and_wait_until_told}},
 };

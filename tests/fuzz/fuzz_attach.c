@@ -259,7 +259,7 @@ attach_pipe(const int *files, struct input *in)
         struct fmp_wait w = {.budget_ns = 1, .fd = -1};
         struct fmp_pipe_call call = {.at_once = true};
         if (p.out != NULL) {
-            check_result(fmp_pipe_send(&p, take_batch_of_records(in), &w));
+            check_result(fmp_pipe_send(&p, take_batch_of_records(in), NULL, &w));
         }
         if (p.in != NULL) {
             check_result(fmp_pipe_receive(&p, &call, &out, &w));

@@ -138,7 +138,7 @@ operate(struct end *e, struct input *in, const struct victim *v)
     case 1:
     case 2:
         if (e->pipe.out != NULL) {
-            check_result(fmp_pipe_send(&e->pipe, take_batch_of_records(in), &w));
+            check_result(fmp_pipe_send(&e->pipe, take_batch_of_records(in), NULL, &w));
         }
         break;
     case 3:
