@@ -112,3 +112,14 @@ fmp_deadline(PyObject *block, PyObject *timeout, int64_t *deadline)
     }
     return 0;
 }
+
+int
+fmp_acquire_args(PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames, int64_t *deadline)
+{
+    static const char *const names[] = {"block", "timeout"};
+    PyObject *given[2] = {NULL, NULL};
+    if (fmp_args("acquire", args, n_args, kwnames, names, 2, 0, 2, given) < 0) {
+        return -1;
+    }
+    return fmp_deadline(given[0], given[1], deadline);
+}

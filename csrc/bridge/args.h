@@ -49,4 +49,8 @@ int fmp_int(PyObject *object, int *value);
  * ValueError for NaN. */
 int fmp_deadline(PyObject *block, PyObject *timeout, int64_t *deadline);
 
+/* The arguments of acquire(block=True, timeout=None), to a deadline. 0, or -1 as the two above. */
+int fmp_acquire_args(PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames,
+                     int64_t *deadline);
+
 #endif

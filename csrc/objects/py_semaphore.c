@@ -176,11 +176,8 @@ acquire_busy(SemaphoreObject *self, int place)
 static FMP_APART PyObject *
 acquire_with(SemaphoreObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
 {
-    static const char *const names[] = {"block", "timeout"};
-    PyObject *given[2] = {NULL, NULL};
     int64_t deadline;
-    if (fmp_args("acquire", args, n_args, kwnames, names, 2, 0, 2, given) < 0
-        || fmp_deadline(given[0], given[1], &deadline) < 0) {
+    if (fmp_acquire_args(args, n_args, kwnames, &deadline) < 0) {
         return NULL;
     }
     struct acquiring a = {.semaphore = self, .place = -1};
