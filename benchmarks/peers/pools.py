@@ -6,6 +6,7 @@ documents give for the work.
 
 import contextlib
 import importlib
+import os
 
 from ..rows import expect, timed, way
 from ..suites import published
@@ -45,7 +46,19 @@ def living(peer, live):
         yield sample
 
 
-def batching(peer, run, end):
+def trivial(peer, run):
+    """ray's issue: a pool is made, maps logarithms() over range(1000), and ends."""
+
+    @way(published.TRIVIAL, peer)
+    def opened(side):
+        yield published.trivial_samples(run)
+
+
+def _nothing():
+    pass
+
+
+def batching(peer, run, end=_nothing):
     """joblib's workload: run(times, data) gives the results; workers may stay until `end`."""
     for name, kind in published.BATCHING.items():
 
@@ -69,12 +82,11 @@ def batching(peer, run, end):
 #
 
 
-def _executor(module, name):
+def _executor(module, name, workers=WORKERS, **options):
     executor = getattr(importlib.import_module(module), name)
-    options = {}
     if module == "concurrent.futures":
         options["mp_context"] = importlib.import_module("multiprocessing").get_context("fork")
-    return executor(WORKERS, **options)
+    return executor(workers, **options)
 
 
 def _submit_each(pool, n):
@@ -102,12 +114,20 @@ def _mapped_one_by_one(pool, n):
 
 for _peer, _module in (("concurrent.futures", "concurrent.futures"), ("loky", "loky")):
 
-    def _open(module=_module):
-        return _executor(module, "ProcessPoolExecutor")
+    def _open(module=_module, **options):
+        return _executor(module, "ProcessPoolExecutor", **options)
 
     def _live(open=_open):
         with open() as pool:
             return list(pool.map(negative, range(100)))
+
+    def _trivial(open=_open):
+        with open(workers=None) as pool:
+            return list(pool.map(published.logarithms, range(1000)))
+
+    def _batching(times, data, open=_open):
+        with open(workers=published.JOBS, initializer=published.keep, initargs=(data,)) as pool:
+            return list(pool.map(published.sleep_noop, times))
 
     by(_peer, MAP, _open, _mapped)
     by(_peer, ONE_BY_ONE, _open, _mapped_one_by_one)
@@ -115,6 +135,8 @@ for _peer, _module in (("concurrent.futures", "concurrent.futures"), ("loky", "l
     by(_peer, APPLY, _open, _submit_each)
     by(_peer, ASYNC, _open, _submit_all)
     living(_peer, _live)
+    trivial(_peer, _trivial)
+    batching(_peer, _batching)
 
 
 #
@@ -155,9 +177,19 @@ def _joblib_batching(times, data):
     return joblib.Parallel(n_jobs=published.JOBS)(task(seconds, data) for seconds in times)
 
 
+def _joblib_trivial():
+    joblib = importlib.import_module("joblib")
+    answers = joblib.Parallel(n_jobs=-1)(
+        joblib.delayed(published.logarithms)(index) for index in range(1000)
+    )
+    _end_jobs()
+    return answers
+
+
 by("joblib", MAP, _joblib, _parallel)
 by("joblib", ONE_BY_ONE, _joblib, lambda pool, n: _parallel(pool, n, batch_size=1))
 living("joblib", _joblib_live)
+trivial("joblib", _joblib_trivial)
 batching("joblib", _joblib_batching, _end_jobs)
 
 
@@ -177,6 +209,21 @@ def _mpire_live():
     mpire = importlib.import_module("mpire")
     with mpire.WorkerPool(n_jobs=WORKERS, start_method="fork") as pool:
         return pool.map(negative, range(100))
+
+
+def _mpire_trivial():
+    with importlib.import_module("mpire").WorkerPool(start_method="fork") as pool:
+        return pool.map(published.logarithms, range(1000))
+
+
+def _mpire_sleep(data, duration):
+    return published.sleep_noop(duration, data)
+
+
+def _mpire_batching(times, data):
+    mpire = importlib.import_module("mpire")
+    with mpire.WorkerPool(published.JOBS, start_method="fork", shared_objects=data) as pool:
+        return pool.map(_mpire_sleep, times, concatenate_numpy_output=False)
 
 
 by("mpire", MAP, _mpire, lambda pool, n: pool.map(negative, range(n)))
@@ -203,6 +250,8 @@ by(
     ],
 )
 living("mpire", _mpire_live)
+trivial("mpire", _mpire_trivial)
+batching("mpire", _mpire_batching)
 
 
 #
@@ -210,9 +259,9 @@ living("mpire", _mpire_live)
 #
 
 
-def _pebble():
+def _pebble(workers=WORKERS, **options):
     context = importlib.import_module("multiprocessing").get_context("fork")
-    return importlib.import_module("pebble").ProcessPool(WORKERS, context=context)
+    return importlib.import_module("pebble").ProcessPool(workers, context=context, **options)
 
 
 def _scheduled(pool, n):
@@ -222,6 +271,16 @@ def _scheduled(pool, n):
 def _pebble_live():
     with _pebble() as pool:
         return list(pool.map(negative, range(100)).result())
+
+
+def _pebble_trivial():
+    with _pebble(os.cpu_count()) as pool:
+        return list(pool.map(published.logarithms, range(1000)).result())
+
+
+def _pebble_batching(times, data):
+    with _pebble(published.JOBS, initializer=published.keep, initargs=(data,)) as pool:
+        return list(pool.map(published.sleep_noop, times).result())
 
 
 by(
@@ -246,6 +305,8 @@ by(
 )
 by("pebble", ASYNC, _pebble, lambda pool, n: [f.result() for f in _scheduled(pool, n)])
 living("pebble", _pebble_live)
+trivial("pebble", _pebble_trivial)
+batching("pebble", _pebble_batching)
 
 
 #
@@ -297,7 +358,7 @@ by("ray", ASYNC, _ray_task, _ray_one_by_one)
 
 
 @way(published.TRIVIAL, "ray")
-def ray_trivial_tasks(side):
+def _ray_trivial(side):
     """As in the issue: ray is there already, and its Pool is made."""
     with _ray():
         pool_of = importlib.import_module("ray.util.multiprocessing").Pool
@@ -308,9 +369,4 @@ def ray_trivial_tasks(side):
             pool.terminate()
             return answers
 
-        def sample(n):
-            seconds, answers = timed(run)
-            published.check_logarithms(answers)
-            return seconds
-
-        yield sample
+        yield published.trivial_samples(run)

@@ -126,13 +126,7 @@ def zmq_lat(side):
         child(_zmq_echo_bytes, address),
         _socket(address, "REQ", True) as sock,
     ):
-
-        def sample(n):
-            seconds, right = timed(published.latency, sock.send, sock.recv, n)
-            expect(right, n)
-            return seconds
-
-        yield sample
+        yield published.latencies(sock.send, sock.recv)
         sock.send(b"")
         sock.recv()
 
@@ -155,11 +149,5 @@ def zmq_thr(side):
         child(_zmq_sink, address),
         _socket(address, "DEALER", True) as sock,
     ):
-
-        def sample(n):
-            seconds, total = timed(published.throughput, sock.send, sock.recv, n)
-            expect(total, n * published.SIZE)
-            return seconds
-
-        yield sample
+        yield published.throughputs(sock.send, sock.recv)
         sock.send(b"0")

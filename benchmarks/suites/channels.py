@@ -5,6 +5,7 @@ import os
 import time
 
 from ..rows import expect, row, timed
+from .children import connected_child
 
 BATCH = 1000
 INTS = "Queue: ints, one producer to one consumer"
@@ -59,19 +60,15 @@ def _throughput(kind, produce=produce, consume=consume, produce_many=None, consu
         context = side.context()
         many = side.is_fastmp and produce_many is not None
         queue = getattr(context, kind)()
-        conn, far = context.Pipe()
-        target = consume_many if many else consume
-        child = context.Process(target=target, args=(queue, far), daemon=True)
-        child.start()
+        with connected_child(context, consume_many if many else consume, queue) as conn:
 
-        def sample(n):
-            seconds, right = timed(produce_many if many else produce, queue, conn, n)
-            expect(right, n)
-            return seconds
+            def sample(n):
+                seconds, right = timed(produce_many if many else produce, queue, conn, n)
+                expect(right, n)
+                return seconds
 
-        yield sample
-        queue.put(None)
-        child.join()
+            yield sample
+            queue.put(None)
         queue.close()
 
     return opened
@@ -162,13 +159,9 @@ row("queue", TRIPS[1], tells_sleeps=True)(_queue_round_trip("SimpleQueue"))
 
 @row("pipe", TRIPS[2], tells_sleeps=True)
 def pipe_round_trip(side):
-    context = side.context()
-    conn, far = context.Pipe()
-    child = context.Process(target=echo_conn, args=(far,), daemon=True)
-    child.start()
-    yield round_trips(conn.send, conn.recv)
-    conn.send(None)
-    child.join()
+    with connected_child(side.context(), echo_conn) as conn:
+        yield round_trips(conn.send, conn.recv)
+        conn.send(None)
 
 
 @row("pipe", "Pipe: send_bytes, recv_bytes of 1 KiB in one process")

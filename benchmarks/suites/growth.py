@@ -4,6 +4,7 @@ import mmap
 
 from ..rows import Unable, expect, row, timed
 from .channels import echo_conn
+from .children import connected_child
 from .large import digest
 from .processes import EXIT_CODE, start_and_join
 
@@ -42,27 +43,23 @@ def _message(most):
     def opened(side):
         size = min(most, QUICK) if side.quick else most
         _need(8 * size)
-        context = side.context()
-        conn, far = context.Pipe()
-        child = context.Process(target=echo_conn, args=(far,), daemon=True)
-        child.start()
         message = bytes(range(256)) * (size // 256 + 1)
         message = message[:size]
+        with connected_child(side.context(), echo_conn) as conn:
 
-        def loop(n):
-            for _ in range(n):
-                conn.send(message)
-                got = conn.recv()
-            return got
+            def loop(n):
+                for _ in range(n):
+                    conn.send(message)
+                    got = conn.recv()
+                return got
 
-        def sample(n):
-            seconds, got = timed(loop, n)
-            expect(got == message, True)
-            return seconds
+            def sample(n):
+                seconds, got = timed(loop, n)
+                expect(got == message, True)
+                return seconds
 
-        yield sample
-        conn.send(None)
-        child.join()
+            yield sample
+            conn.send(None)
 
     return opened
 

@@ -1,6 +1,7 @@
 """Locks and the like, without contention but for one row."""
 
 from ..rows import expect, row, timed
+from .children import connected_child
 
 
 def acquire_and_release(lock, n):
@@ -73,21 +74,18 @@ def _add_when_told(lock, number, conn):
 def lock_contended(side):
     context = side.context()
     lock, number = context.Lock(), context.RawValue("q", 0)
-    conn, far = context.Pipe()
-    child = context.Process(target=_add_when_told, args=(lock, number, far), daemon=True)
-    child.start()
+    with connected_child(context, _add_when_told, lock, number) as conn:
 
-    def both(n):
-        conn.send(n - n // 2)
-        _add_locked(lock, number, n // 2)
-        conn.recv()
+        def both(n):
+            conn.send(n - n // 2)
+            _add_locked(lock, number, n // 2)
+            conn.recv()
 
-    def sample(n):
-        number.value = 0
-        seconds, _ = timed(both, n)
-        expect(number.value, n)
-        return seconds
+        def sample(n):
+            number.value = 0
+            seconds, _ = timed(both, n)
+            expect(number.value, n)
+            return seconds
 
-    yield sample
-    conn.send(None)
-    child.join()
+        yield sample
+        conn.send(None)

@@ -15,6 +15,7 @@ import random
 import time
 
 from ..rows import Unable, expect, row, timed
+from .children import connected_child
 
 #
 # faster-fifo's comparison
@@ -154,22 +155,23 @@ def latency(send, receive, n):
     return n
 
 
-@row("published", LATENCY)
-def pyzmq_latency(side):
-    """A round trip; perf.py prints half of it."""
-    context = side.context()
-    conn, far = context.Pipe()
-    child = context.Process(target=_echo_bytes, args=(far,), daemon=True)
-    child.start()
+def latencies(send, receive):
+    """perf.py's lat as a sample."""
 
     def sample(n):
-        seconds, right = timed(latency, conn.send_bytes, conn.recv_bytes, n)
+        seconds, right = timed(latency, send, receive, n)
         expect(right, n)
         return seconds
 
-    yield sample
-    conn.send_bytes(b"")
-    child.join()
+    return sample
+
+
+@row("published", LATENCY)
+def pyzmq_latency(side):
+    """A round trip; perf.py prints half of it."""
+    with connected_child(side.context(), _echo_bytes) as conn:
+        yield latencies(conn.send_bytes, conn.recv_bytes)
+        conn.send_bytes(b"")
 
 
 def _sink(conn):
@@ -188,21 +190,22 @@ def throughput(send, receive, n):
     return int(receive())
 
 
-@row("published", THROUGHPUT)
-def pyzmq_throughput(side):
-    context = side.context()
-    conn, far = context.Pipe()
-    child = context.Process(target=_sink, args=(far,), daemon=True)
-    child.start()
+def throughputs(send, receive):
+    """perf.py's thr as a sample."""
 
     def sample(n):
-        seconds, total = timed(throughput, conn.send_bytes, conn.recv_bytes, n)
+        seconds, total = timed(throughput, send, receive, n)
         expect(total, n * SIZE)
         return seconds
 
-    yield sample
-    conn.send_bytes(b"0")
-    child.join()
+    return sample
+
+
+@row("published", THROUGHPUT)
+def pyzmq_throughput(side):
+    with connected_child(side.context(), _sink) as conn:
+        yield throughputs(conn.send_bytes, conn.recv_bytes)
+        conn.send_bytes(b"0")
 
 
 #
@@ -225,7 +228,7 @@ def sleep_noop(duration, _=None):
     return numpy.ones(OUTPUT, dtype=numpy.byte)
 
 
-def _keep(data):
+def keep(data):
     sleep_noop.data = data
 
 
@@ -259,7 +262,7 @@ def _batching(kind):
         data = batching_input(side.quick)
 
         def run():
-            with side.context().Pool(JOBS, _keep, (data,)) as pool:
+            with side.context().Pool(JOBS, keep, (data,)) as pool:
                 return pool.map(sleep_noop, times)
 
         def sample(n):
@@ -293,6 +296,17 @@ def check_logarithms(answers):
     expect(round(float(answers[999]), 6), round(math.log2(1000) + 3, 6))
 
 
+def trivial_samples(run):
+    """The whole of it as a sample: run() makes a pool and returns its answers."""
+
+    def sample(n):
+        seconds, answers = timed(run)
+        check_logarithms(answers)
+        return seconds
+
+    return sample
+
+
 @row("published", TRIVIAL, count=1)
 def trivial_tasks(side):
     try:
@@ -304,9 +318,4 @@ def trivial_tasks(side):
         with side.context().Pool() as pool:
             return list(pool.map(logarithms, range(1000)))
 
-    def sample(n):
-        seconds, answers = timed(run)
-        check_logarithms(answers)
-        return seconds
-
-    yield sample
+    yield trivial_samples(run)
