@@ -62,7 +62,9 @@ def test_a_full_pipe_blocks_until_somebody_reads(pipe):
     assert 500_000 < n * 10_000 <= 1 << 20
     for _ in range(n):
         r.recv_bytes()
-    time.sleep(0.2)
+    deadline = time.monotonic() + 20
+    while len(sent) == n and time.monotonic() < deadline:
+        time.sleep(0.01)
     assert len(sent) > n
     r.close()
     thread.join(20)
