@@ -122,6 +122,29 @@ def test_read_only_stays_read_only():
     queue.close()
 
 
+class Looks:
+    """Made of what it is given for its buffer, as whoever pickles in band expects of bytes."""
+
+    def __init__(self, data):
+        self.data = data
+        self.seen = len(data), bytes(data[:4]), data[-1], bytes(data) == data
+
+    def __reduce_ex__(self, protocol):
+        return Looks, (pickle.PickleBuffer(self.data),)
+
+
+@pytest.mark.parametrize("size", [5, 5000, 2 * MIB])
+def test_a_buffer_arrives_as_something_like_bytes(size):
+    queue = fastmp.Queue()
+    queue.put(Looks(bytearray(b"abcd" + bytes(size - 5) + b"z")))
+    received = queue.get()
+    assert received.seen == (size, b"abcd", ord("z"), True)
+    received.data[0] = 7
+    queue.put(Looks(b"abcd" + bytes(size - 5) + b"z"))
+    assert queue.get().seen == received.seen
+    queue.close()
+
+
 def test_many_buffers_in_one_message():
     queue = fastmp.Queue()
     sizes = [0, 8, 16, 24, MIB, 800, 3 * MIB, 8]

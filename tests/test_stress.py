@@ -1,12 +1,13 @@
 """The kill storms of tests/stress, a moment of each; and that their census bites."""
 
+import os
 import random
 import time
 
 import pytest
 
 from tests.stress import channels, rounds
-from tests.stress.ledger import Kind, is_whole, make_message
+from tests.stress.ledger import KEPT, Block, Kind, Station, faults, is_whole, make_message
 from tests.stress.locks import Counter, add
 
 SEED = 20
@@ -188,3 +189,21 @@ def test_messages_tell_whether_they_are_whole():
         assert is_whole(message)
         assert not is_whole((4, *message[1:])) and not is_whole((3, number + 1, *message[2:]))
     assert not is_whole(None)
+
+
+def test_a_block_that_changes_while_it_is_kept_is_reported(tmp_path):
+    station = Station(str(tmp_path), 0, SEED)
+    rng, kept, number = random.Random(SEED), [], 0
+    while len(kept) < 5 * KEPT:
+        message = make_message(0, number, rng)
+        number += 1
+        if isinstance(message[2], Block) and len(message[2].data) > 100:
+            kept.append(message)
+            station.keep(message)
+    assert not faults(str(tmp_path), 0)
+    for message in kept:
+        message[2].data[50] ^= 1
+    for message in kept:
+        station.keep(message)
+    assert "changed while it was kept" in faults(str(tmp_path), 0)[0]
+    os.close(station._ledger)  # a station lives as long as its process

@@ -363,6 +363,8 @@ find_pickle(struct pickled *p, const uint8_t *data, size_t size, uint64_t bytes)
     return true;
 }
 
+/* Buffers of any size come as memoryviews: who pickles in band gets bytes or a bytearray, so what is made
+ * of them may want a length, or a slice. */
 static PyObject *
 views_of(struct fmp_codec *codec, const struct pickled *p)
 {
@@ -370,7 +372,9 @@ views_of(struct fmp_codec *codec, const struct pickled *p)
     PyObject *views = PyTuple_New((Py_ssize_t)p->n);
     for (uint64_t i = 0; views != NULL && i < p->n; i++) {
         uint64_t word = size_word(p, i);
-        PyObject *view = one_buffer(codec, p->keeper, at, word >> 1, word & 1);
+        PyObject *memory = one_buffer(codec, p->keeper, at, word >> 1, word & 1);
+        PyObject *view = memory != NULL ? PyMemoryView_FromObject(memory) : NULL;
+        Py_XDECREF(memory);
         if (view == NULL) {
             Py_CLEAR(views);
             break;

@@ -66,6 +66,7 @@ def receive(station: Station, message: Any) -> None:
     """Write down that a message was received."""
     if ledger.is_whole(message):
         station.record(Kind.GOT, message[0], message[1])
+        station.keep(message)
     else:
         station.fault(f"not whole: {message!r:.300}")
 

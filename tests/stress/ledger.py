@@ -6,10 +6,12 @@ record never crosses a page and is there whole or not at all.
 
 import mmap
 import os
+import pickle
 import random
 import struct
 import traceback
 import zlib
+from collections import deque
 from collections.abc import Iterator
 from enum import IntEnum
 from typing import Any, NamedTuple
@@ -18,6 +20,12 @@ _RECORD = struct.Struct("<IIQ")
 
 #: Bytes of a message's payload. Most are small; the large ones make rings grow and copies long.
 _SIZES = [0, 1, 30, 200] * 40 + [3_000] * 20 + [70_000] * 2 + [300_000]
+
+#: The same of one message in 2,000, which travels outside of a ring, or fills a pipe by itself.
+_LARGE = [(1 << 20) + 4096, 3 << 20]
+
+
+KEPT = 3  # blocks that a process has received and goes on looking at
 
 
 class Kind(IntEnum):
@@ -47,6 +55,7 @@ class Station:
         self.where = where
         self.index = index
         self.random = random.Random(seed * 1_000_003 + index)
+        self._kept: deque[Any] = deque()
         self._ledger = os.open(ledger_path(where, index), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self._control = open_control(where)
 
@@ -62,6 +71,19 @@ class Station:
         """Report a violation unless *holds*."""
         if not holds:
             self.fault(text)
+
+    def keep(self, message: tuple[Any, ...]) -> None:
+        """Hold a message's block for a while: nobody else may change it. Some are written over."""
+        payload = message[2]
+        if not isinstance(payload, Block) or len(payload.data) == 0:
+            return
+        if self.random.random() < 0.2:
+            payload.data[:8] = b"mine now"[: len(payload.data)]
+            return
+        self._kept.append(message)
+        if len(self._kept) > KEPT:
+            kept = self._kept.popleft()
+            self.check(is_whole(kept), f"changed while it was kept: {kept!r:.300}")
 
     def fault(self, text: str) -> None:
         """Report a violation."""
@@ -114,15 +136,30 @@ def faults(where: str, index: int) -> list[str]:
         return []
 
 
+class Block:
+    """Bytes that are pickled beside the pickle, as an array's are: the taker gets a view."""
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return Block, (pickle.PickleBuffer(self.data) if protocol >= 5 else bytes(self.data),)
+
+
 def make_message(producer: int, number: int, rng: random.Random) -> tuple[Any, ...]:
     """A message that tells when it is not whole, or not what was sent."""
-    payload: Any = bytes([(producer * 31 + number) & 0xFF]) * rng.choice(_SIZES)
+    large = rng.random() < 0.0005
+    payload: Any = bytes([(producer * 31 + number) & 0xFF]) * rng.choice(
+        _LARGE if large else _SIZES
+    )
     checksum = _checksum(producer, number, payload)
     how = rng.random()
     if how < 0.1:
         payload = [payload]  # by pickle
     elif how < 0.2:
         payload = bytearray(payload)
+    elif how < (0.7 if large else 0.25):
+        payload = Block(bytearray(payload))
     return producer, number, payload, checksum
 
 
@@ -133,8 +170,10 @@ def is_whole(message: Any) -> bool:
     producer, number, payload, checksum = message
     if isinstance(payload, list):
         payload = payload[0]
+    elif isinstance(payload, Block):
+        payload = payload.data
     return checksum == _checksum(producer, number, payload)
 
 
-def _checksum(producer: int, number: int, payload: bytes) -> int:
+def _checksum(producer: int, number: int, payload: Any) -> int:
     return zlib.crc32(payload, producer << 16 ^ number)
