@@ -143,7 +143,7 @@ class Block:
         self.data = data
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        return Block, (pickle.PickleBuffer(self.data) if protocol >= 5 else bytes(self.data),)
+        return Block, (pickle.PickleBuffer(self.data) if protocol >= 5 else bytearray(self.data),)
 
 
 def make_message(producer: int, number: int, rng: random.Random) -> tuple[Any, ...]:
