@@ -195,8 +195,8 @@ def test_a_task_for_which_a_worker_has_no_memory(room):
     pool.join()
 
 
-# The ring of a result of so much fits into a little more, the result then does not. For a smaller one
-# there may be room in what malloc has freed or gives back meanwhile: up to 64 MiB of a heap.
+# The ring of a result of so much fits into a little more, the result then does not. For a smaller
+# one there may be room in what malloc has freed or gives back meanwhile: up to 64 MiB of a heap.
 LARGE = 120 * MIB
 
 
