@@ -63,9 +63,9 @@ void fmp_pipe_hang_up(struct fmp_pipe *p, bool in_use);
 /* Gives the rings up. Nobody may be inside. */
 void fmp_pipe_free(struct fmp_pipe *p);
 
-/* Puts the batch whole; *number, if wanted, becomes how many records have been put
- * by then. FMP_AGAIN: full. -EPIPE:
- * nobody reads any more. -EAGAIN: full, and the descriptor is non-blocking. */
+/* Puts the batch whole; *number, if wanted, becomes how many records have been put by then.
+ * FMP_AGAIN: full. -EPIPE: nobody reads any more. -EAGAIN: full, and the descriptor is
+ * non-blocking. */
 int fmp_pipe_send(struct fmp_pipe *p, const struct fmp_batch *batch, uint32_t *number,
                   struct fmp_wait *w);
 
