@@ -165,7 +165,8 @@ def short_table(results):
         if name in by_name:
             result = by_name[name]
             ratio = result.ratio("stdlib")
-            rows.append(_cells(title, *_figures(result), _bold_if(f"{ratio:.2g}", ratio < 1)))
+            text = f"{ratio:.0f}" if ratio >= 9.5 else f"{ratio:.1f}"
+            rows.append(_cells(title, *_figures(result), _bold_if(text, ratio < 1)))
     return _lines(["Work", "stdlib", "fastmp", "ratio"], rows)
 
 
