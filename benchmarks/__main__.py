@@ -136,6 +136,7 @@ def take(rows, options, table):
     # As installers do. Without, and told not to write bytecode, each child would compile it.
     package = importlib.util.find_spec(FASTMP.module).submodule_search_locations[0]
     compileall.compile_dir(package, quiet=2)
+    compileall.compile_file(os.path.join(package, os.pardir, "_fastmp_hook.py"), quiet=2)
     sides = [FASTMP, STDLIB, *options.peers]
     for row in rows:
         about = conditions(plan)

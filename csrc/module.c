@@ -66,24 +66,12 @@ fmp_state_of_type(PyTypeObject *type)
     return NULL;
 }
 
-static PyObject *
-import_name(const char *module, const char *name)
-{
-    PyObject *from = PyImport_ImportModule(module);
-    PyObject *found = from != NULL ? PyObject_GetAttrString(from, name) : NULL;
-    Py_XDECREF(from);
-    return found;
-}
-
 static int
 core_exec(PyObject *module)
 {
     struct fmp_state *state = fmp_state_of(module);
-    state->queue_empty = import_name("queue", "Empty");
-    state->queue_full = import_name("queue", "Full");
     state->pool_gate = PyObject_CallNoArgs((PyObject *)&PyBaseObject_Type);
-    if (state->queue_empty == NULL || state->queue_full == NULL || state->pool_gate == NULL
-        || fmp_codec_init(&state->codec, module) < 0) {
+    if (state->pool_gate == NULL || fmp_codec_init(&state->codec, module) < 0) {
         return -1;
     }
     for (size_t i = 0; i < sizeof(add_objects) / sizeof(add_objects[0]); i++) {

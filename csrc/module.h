@@ -1,7 +1,7 @@
 /* module.h - the rooms of fastmp._core: each object's file adds its types to the module.
  *
  * The state belongs to one module object (one interpreter); exec fills it and nobody writes it
- * afterwards. To add an object: write objects/py_x.c with fmp_add_x(), declare it here, and call
+ * afterwards, but for what says so. To add an object: write objects/py_x.c with fmp_add_x(), declare it here, and call
  * it in module.c's list.
  */
 #ifndef FMP_MODULE_H
@@ -11,11 +11,15 @@
 
 #include "bridge/codec.h"
 
+/* The greatest value of a semaphore and size of a queue: SEM_VALUE_MAX of the C library, published
+ * under that name. */
+#define FMP_SEM_VALUE_MAX 2147483647
+
 struct fmp_state {
     struct fmp_codec codec;
-    PyObject *queue_empty; /* queue.Empty */
-    PyObject *queue_full;  /* queue.Full */
-    PyObject *pool_gate;   /* objects/pool.h */
+    PyObject *queue_empty; /* queue.Empty and queue.Full: written once, before the first queue is */
+    PyObject *queue_full;  /* made; NULL until then */
+    PyObject *pool_gate;   /* an object to be critical on: objects/pool.h, py_queue.c */
     PyTypeObject *connection;
     PyTypeObject *array_iterator;
     PyTypeObject *pool_board;

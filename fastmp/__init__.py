@@ -10,15 +10,17 @@ import sys
 from . import _std
 
 _is_spawned = sys.argv[1:2] == ["--multiprocessing-fork"]
+# pickle and socket come with it: a fifth of a small program's time, and plain values need neither.
+_std.load_late("reduction")
 if _is_spawned:
-    # These would double the time that its start takes, and most children need none of them.
-    _std.load_late("reduction", "resource_tracker", "util")
+    _std.load_late("resource_tracker")
 _hook = sys.modules.get("_fastmp_hook")
 if _hook is not None and _hook.is_enabled():
     # Before the first of the stdlib's modules is loaded: none of them ever sees the originals.
     _std.replace()
 
 from . import context, process, reduction  # noqa: E402, F401  (the stdlib's package has them)
+from ._exit import keep_place  # noqa: E402
 from ._install import install, wrap_launch  # noqa: E402
 from .errors import (  # noqa: E402
     BrokenPoolError,
@@ -55,15 +57,14 @@ def _link_managers(managers):
     _manager_rings.link(managers)
 
 
+_std.load_late("util", keep_place)  # with subprocess and what that stands on
 _std.when_loaded("managers", _link_managers)
 _std.when_loaded("util", wrap_launch)
 if _std.is_replaced():
     install()
 if _is_spawned:
-    from . import _child
-
-    _child.register_at_exit()
-del _hook, _is_spawned, wrap_launch
+    keep_place()  # before the main module's handlers
+del _hook, _is_spawned, keep_place, wrap_launch
 
 
 def __getattr__(name):

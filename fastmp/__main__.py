@@ -7,14 +7,13 @@ exit code and traceback are its own; ``import multiprocessing`` gives fastmp, in
 import atexit
 import builtins
 import io
-import linecache
 import os
-import pkgutil
 import runpy
 import signal
 import sys
 import types
 from importlib.machinery import BuiltinImporter, SourceFileLoader, SourcelessFileLoader
+from importlib.util import MAGIC_NUMBER
 
 __all__ = ["main"]
 
@@ -121,6 +120,8 @@ def _run_code(module, source):
     _set_path0("")
     code = compile(source, "<string>", "exec", dont_inherit=True)
     if sys.version_info >= (3, 13):  # tracebacks show the lines of -c
+        import linecache
+
         lines = [line + "\n" for line in source.splitlines()]
         linecache.cache["<string>"] = (len(source), None, lines, "<string>")
     exec(code, module.__dict__)
@@ -142,8 +143,7 @@ def _run_stdin(module, _):
 
 def _run_path(module, path):
     file = os.path.join(os.getcwd(), path)
-    if pkgutil.get_importer(file) is not None:
-        # A directory or a zip file: its __main__.py.
+    if _is_container(file):
         if _is_path_safe():
             sys.path.insert(0, file)
         else:
@@ -157,17 +157,28 @@ def _run_path(module, path):
     exec(code, module.__dict__)
 
 
+def _is_container(file):
+    """Whether *file* is a directory or a zip file, whose __main__.py is to be run."""
+    for hook in sys.path_hooks:  # pkgutil.get_importer(), but importing pkgutil takes 3 ms
+        try:
+            hook(file)
+        except ImportError:
+            continue
+        return True
+    return False
+
+
 def _read_program(file):
     """Return the code of a script, compiled already or not, and the type of its loader."""
     try:
         with io.open_code(file) as f:
-            code = pkgutil.read_code(f)
-        if code is not None:
-            return code, SourcelessFileLoader
-        with io.open_code(file) as f:
             source = f.read()
     except OSError as e:
         _leave(f"{sys.executable}: can't open file {file!r}: [Errno {e.errno}] {e.strerror}")
+    if source.startswith(MAGIC_NUMBER):
+        import pkgutil
+
+        return pkgutil.read_code(io.BytesIO(source)), SourcelessFileLoader
     return compile(source, file, "exec", dont_inherit=True), SourceFileLoader
 
 

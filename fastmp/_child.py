@@ -18,9 +18,9 @@ import os
 import sys
 import threading
 
-from . import _std, process, util
+from . import _exit, _std, process, util
 
-__all__ = ["bootstrap", "prepare", "register_at_exit", "run"]
+__all__ = ["bootstrap", "flush_std_streams", "prepare", "run"]
 
 _context = _std.context
 _bootstrap = process.BaseProcess._bootstrap
@@ -74,41 +74,6 @@ class _Nothing(io.RawIOBase):
         return self.fileno()
 
 
-class _AtExit:
-    """The stdlib's exit function, called only when there is anything for it to do.
-
-    For ``atexit.unregister()`` it is that function.
-    """
-
-    function = None  # the stdlib's, once it is loaded
-    is_registered = False  # before it was loaded
-
-    def __call__(self):
-        if not _std.is_loaded(util):
-            return
-        if util._finalizer_registry or process._children or util._logger:
-            self.function()  # type: ignore[misc]  # known, since it is loaded
-        else:
-            util._exiting = True
-
-    def __eq__(self, other):
-        return other is self.function or other is self
-
-    def __hash__(self):
-        return hash(self.function)
-
-
-_at_exit = _AtExit()
-
-
-def _know(util):
-    if _at_exit.is_registered:
-        atexit.unregister(util._exit_function)
-    _at_exit.function = util._exit_function
-
-
-_std.when_loaded("util", _know)
-
 # The next child's standard input, made in the parent: there it costs least.
 _stdin = None
 
@@ -136,13 +101,6 @@ def bootstrap(process_obj, parent_sentinel):
     return process_obj._bootstrap(parent_sentinel=parent_sentinel)
 
 
-def register_at_exit():
-    """Have the exit function run where it does in the stdlib's children: after all others."""
-    if not _std.is_loaded(util):
-        atexit.register(_at_exit)
-        _at_exit.is_registered = True
-
-
 def run(process_obj, parent_sentinel):
     """Be the child: run *process_obj* and exit."""
     code = 1
@@ -150,8 +108,7 @@ def run(process_obj, parent_sentinel):
     try:
         if runs_atexit:
             atexit._clear()
-            function = util._exit_function
-            atexit.register(_at_exit if function is _at_exit.function else function)
+            atexit.register(_exit.chosen())
         code = bootstrap(process_obj, parent_sentinel)
     finally:
         # Whatever happens, the child must not go on in its parent's code.
@@ -204,11 +161,8 @@ def _run_known(self, parent_sentinel):
             self.run()
             exitcode = 0
         finally:
-            if _calls_exit_function and "_exit_function" in vars(util):  # loaded, or set
-                if util._exit_function is _at_exit.function:
-                    _at_exit()
-                else:
-                    util._exit_function()
+            if _calls_exit_function:
+                _exit.chosen()()
     except SystemExit as e:
         if e.code is None:
             exitcode = 0
@@ -227,7 +181,7 @@ def _run_known(self, parent_sentinel):
         threading._shutdown()
         if _is_logging():
             util.info(f"process exiting with exitcode {exitcode}")
-        _flush_std_streams()
+        flush_std_streams()
     return exitcode
 
 
@@ -235,7 +189,8 @@ def _is_logging():
     return _std.is_loaded(util) and util._logger
 
 
-def _flush_std_streams():
+def flush_std_streams():
+    """What the standard library has in ``util``, which may not be loaded."""
     for name in "stdout", "stderr":
         try:
             getattr(sys, name).flush()

@@ -10,6 +10,8 @@ from typing_extensions import Buffer, Self, disjoint_base
 
 _Slot = tuple[int, int, int]  # descriptor, offset, size
 
+SEM_VALUE_MAX: int
+
 def pidfd_open(pid: int, /) -> int | None: ...
 
 # --- locks ---------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ can be pickled by reference and found again in any other process, replaced or no
 import os
 import sys
 import types
-from _thread import RLock
+from _thread import RLock, _local as local
 from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
 
@@ -33,6 +33,9 @@ __all__ = [
 #: Modules with a native counterpart.  All others are shared.
 OVERRIDDEN = frozenset(["connection", "context", "pool", "queues", "sharedctypes", "synchronize"])
 
+# What an original imports for a function that is seldom called, and takes 5 ms to load.
+_DEFERRED = {"connection": frozenset(["tempfile"])}
+
 _PACKAGE = "multiprocessing"
 _HERE = __name__  # fastmp._std
 _FASTMP = __name__.rpartition(".")[0]
@@ -42,7 +45,7 @@ __path__: list[str] = []
 
 _replaced = False
 _when_loaded: dict = {}
-_late: set = set()
+_late: dict = {}
 
 
 def is_replaced():
@@ -77,11 +80,15 @@ class _AliasLoader:
 
 
 class _ThenLoader:
-    """Loads a module as *loader* does, then calls with it what is in *thens*."""
+    """Loads a module as *loader* does, then calls with it what is in *thens*.
 
-    def __init__(self, loader, thens):
+    What it imports of the modules *deferred* is loaded when it is used.
+    """
+
+    def __init__(self, loader, thens, deferred=()):
         self._loader = loader
         self._thens = thens
+        self._deferred = deferred
 
     def __getattr__(self, name):
         return getattr(self._loader, name)
@@ -90,19 +97,34 @@ class _ThenLoader:
         return self._loader.create_module(spec)
 
     def exec_module(self, module):
-        self._loader.exec_module(module)
+        before = _deferring.names
+        _deferring.names = self._deferred
+        try:
+            self._loader.exec_module(module)
+        finally:
+            _deferring.names = before
         for then in self._thens:
             then(module)
 
 
+class _Deferring(local):
+    """What this thread is to load late."""
+
+    names: frozenset = frozenset()
+
+
+_deferring = _Deferring()
+
+
 class _LateLoader:
-    """Loads a shared module as *loader* does, but only when one of its names is asked for.
+    """Loads a module as *loader* does, but only when one of its names is asked for.
 
     What somebody has set in the module until then stands, as if it had been set afterwards.
     """
 
-    def __init__(self, loader):
+    def __init__(self, loader, then):
         self._loader = loader
+        self._then = then
 
     def __getattr__(self, name):
         return getattr(self._loader, name)
@@ -142,6 +164,8 @@ class _LateLoader:
 
         namespace.update(__getattr__=__getattr__, __dir__=__dir__)
         known = set(namespace)
+        if self._then is not None:
+            self._then()
 
     def _load(self, module):
         ours = vars(module)["__getattr__"], vars(module)["__dir__"]
@@ -167,17 +191,25 @@ class _Finder:
                 return cls._replacement(name, full_name)
             if full_name == _PACKAGE:
                 return ModuleSpec(full_name, _AliasLoader(_FASTMP), is_package=True)
-        elif parent == _PACKAGE and (name in _when_loaded or name in _late):
+        elif parent == _PACKAGE and (name in _when_loaded or name in _late or name in _DEFERRED):
             return cls._shared(name, full_name)
-        return None
+        return cls._deferred(full_name) if full_name in _deferring.names else None
+
+    @staticmethod
+    def _deferred(full_name):
+        spec = PathFinder.find_spec(full_name)
+        if spec is not None:
+            spec.loader = _LateLoader(spec.loader, None)  # type: ignore[assignment]
+        return spec
 
     @staticmethod
     def _shared(name, full_name):
         spec = stdlib_spec(name, full_name)
         if spec is not None and name in _late:
-            spec.loader = _LateLoader(spec.loader)
-        elif spec is not None and name in _when_loaded:
-            spec.loader = _ThenLoader(spec.loader, _when_loaded[name])
+            spec.loader = _LateLoader(spec.loader, _late[name])
+        elif spec is not None and (name in _when_loaded or name in _DEFERRED):
+            thens = _when_loaded.get(name, ())
+            spec.loader = _ThenLoader(spec.loader, thens, _DEFERRED.get(name, ()))
         return spec
 
     @staticmethod
@@ -187,7 +219,7 @@ class _Finder:
             return None
         if name not in OVERRIDDEN or not _replaced:
             return ModuleSpec(full_name, _AliasLoader(f"{_PACKAGE}.{name}"))
-        spec.loader = _ThenLoader(spec.loader, [_set_home])
+        spec.loader = _ThenLoader(spec.loader, [_set_home], _DEFERRED.get(name, ()))
         return spec
 
     @classmethod
@@ -241,9 +273,12 @@ def when_loaded(name, then):
         then(sys.modules[f"{_PACKAGE}.{name}"])
 
 
-def load_late(*names):
-    """Load these shared modules, if they are not yet, only when one of their names is asked for."""
-    _late.update(names)
+def load_late(name, then=None):
+    """Load this shared module, if it is not yet, only when one of its names is asked for.
+
+    *then* is called when it is imported.
+    """
+    _late[name] = then
 
 
 def is_loaded(module):

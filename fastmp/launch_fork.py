@@ -30,6 +30,10 @@ class Popen(_core.Popen, _std.popen_fork.Popen):
 
     close = _core.Popen._close
 
+    def __init__(self, process_obj):
+        _child.flush_std_streams()  # or the child would write what they hold again
+        self._launch(process_obj)
+
     def _launch(self, process_obj):
         _child.prepare()
         if self._fork(_fork) == 0:

@@ -10,8 +10,6 @@ from . import _core, _std
 from ._handles import check_start_method
 from .connection import _adopt
 
-_SEM_VALUE_MAX = _std.synchronize.SEM_VALUE_MAX
-
 
 class _End:
     """What ``queue._reader`` and ``queue._writer`` are to code that knows a pipe there."""
@@ -155,7 +153,7 @@ class _NativeQueue(_Native, _core.Queue, Queue):
     def __init__(self, maxsize=0, *, ctx, strict=False):
         self._remember(ctx)
         self._strict = strict
-        self._maxsize = maxsize if maxsize > 0 else _SEM_VALUE_MAX
+        self._maxsize = maxsize if maxsize > 0 else _core.SEM_VALUE_MAX
 
     def close(self):
         """Say that this process will neither put nor get any more."""

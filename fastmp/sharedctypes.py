@@ -11,10 +11,13 @@ Beyond the stdlib all of them have the buffer protocol: ``numpy.asarray(array)``
 
 import ctypes
 import weakref
-from typing import Any
 
 from . import _core, _std, context, synchronize
 from ._handles import for_child
+
+TYPE_CHECKING = False  # for type checkers, without importing typing
+if TYPE_CHECKING:
+    from typing import Any
 
 _original = _std.sharedctypes
 

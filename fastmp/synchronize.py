@@ -9,7 +9,7 @@ from ._handles import check_start_method, for_child
 
 RECURSIVE_MUTEX = _std.synchronize.RECURSIVE_MUTEX
 SEMAPHORE = _std.synchronize.SEMAPHORE
-SEM_VALUE_MAX = _std.synchronize.SEM_VALUE_MAX
+SEM_VALUE_MAX = _core.SEM_VALUE_MAX
 
 
 def _slot_for_child(obj, native):

@@ -666,6 +666,63 @@ def test_modules_that_are_loaded_late():
     ]
 
 
+def test_what_a_small_program_does_not_load(tmp_path):
+    """Their import would take a third of its time."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import multiprocessing, sys
+            if __name__ == "__main__":
+                p = multiprocessing.get_context("fork").Process(target=len, args=("",))
+                p.start()
+                p.join()
+                heavy = "pickle queue socket subprocess tempfile typing pkgutil".split()
+                print(multiprocessing.__name__, [name for name in heavy if name in sys.modules])
+                from multiprocessing import connection, util
+                print(vars(connection)["tempfile"] is sys.modules["tempfile"])
+                print("shutil" in sys.modules)
+                with connection.Listener(family="AF_UNIX") as listener:  # in a temporary directory
+                    print("shutil" in sys.modules, sys.modules["tempfile"].gettempprefix())
+            """
+        )
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "fastmp", str(script)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == ["fastmp []", "True", "False", "True tmp"]
+
+
+@pytest.mark.parametrize("daemon", [False, True])
+def test_a_process_that_is_left_at_exit(same, daemon):
+    """It is waited for, or terminated, after what was registered later than the first start."""
+    same(
+        f"""
+        import atexit
+
+        def work(begun, go_on):
+            begun.set()
+            go_on.wait(60)
+            say("the child ends")
+
+        if __name__ == "__main__":
+            atexit.register(say, "registered before")
+            begun, go_on = mp.Event(), mp.Event()
+            p = mp.Process(target=work, args=(begun, go_on), daemon={daemon})
+            atexit.register(lambda: say("alive", p.is_alive(), p.exitcode))
+            p.start()
+            begun.wait(60)
+            if not {daemon}:
+                atexit.register(go_on.set)
+            atexit.register(lambda: say("registered last", p.is_alive()))
+        """
+    )
+
+
 def test_threads_are_gone_after_a_fork(same):
     """Whether there were any before, or a signal's handler starts one at the last moment."""
     same(

@@ -28,14 +28,10 @@ import_attribute(const char *module, const char *name)
 int
 fmp_codec_init(struct fmp_codec *codec, PyObject *module)
 {
-    codec->pickler = import_attribute("pickle", "Pickler");
-    codec->loads = import_attribute("pickle", "loads");
     codec->bytes_io = import_attribute("io", "BytesIO");
     codec->keywords = Py_BuildValue("(s)", "buffer_callback");
     codec->memory = fmp_memory_type(module);
-    return codec->pickler && codec->loads && codec->bytes_io && codec->keywords && codec->memory
-             ? 0
-             : -1;
+    return codec->bytes_io && codec->keywords && codec->memory ? 0 : -1;
 }
 
 int
@@ -63,30 +59,64 @@ fmp_codec_clear(struct fmp_codec *codec)
     Py_CLEAR(codec->memory);
 }
 
-/* Imports multiprocessing.reduction and makes the table, once. */
+/* Puts *value* where nobody has put one meanwhile: an import lets other threads run. */
+static void
+set_once(PyObject **place, PyObject *value)
+{
+    if (*place == NULL) {
+        *place = value;
+        return;
+    }
+    Py_XDECREF(value);
+    PyErr_Clear(); /* this thread's import may have failed: another's has not */
+}
+
+/* pickle.loads, borrowed. Plain values do without pickle, whose import takes a tenth of a small
+ * program's time. */
+static PyObject *
+load_unpickler(struct fmp_codec *codec)
+{
+    FMP_CRITICAL(codec->bytes_io);
+    if (codec->loads == NULL) {
+        set_once(&codec->loads, import_attribute("pickle", "loads"));
+    }
+    return codec->loads;
+}
+
+/* The dispatch_table, or NULL. */
+static PyObject *
+make_table(PyObject *reduction)
+{
+    PyObject *forking = PyObject_GetAttrString(reduction, "ForkingPickler");
+    PyObject *extra = forking ? PyObject_GetAttrString(forking, "_extra_reducers") : NULL;
+    PyObject *common = extra ? import_attribute("copyreg", "dispatch_table") : NULL;
+    PyObject *chain_map = common ? import_attribute("collections", "ChainMap") : NULL;
+    PyObject *table =
+        chain_map ? PyObject_CallFunctionObjArgs(chain_map, extra, common, NULL) : NULL;
+    Py_XDECREF(chain_map);
+    Py_XDECREF(common);
+    Py_XDECREF(extra);
+    Py_XDECREF(forking);
+    return table;
+}
+
+/* Imports pickle and multiprocessing.reduction and makes the table, once. */
 static int
-load_reducers(struct fmp_codec *codec)
+load_pickler(struct fmp_codec *codec)
 {
     FMP_CRITICAL(codec->bytes_io);
     if (codec->table != NULL) {
         return 0;
     }
+    if (codec->pickler == NULL) {
+        set_once(&codec->pickler, import_attribute("pickle", "Pickler"));
+    }
     if (codec->reduction == NULL) {
-        codec->reduction = PyImport_ImportModule("multiprocessing.reduction");
+        set_once(&codec->reduction, PyImport_ImportModule("multiprocessing.reduction"));
     }
-    PyObject *forking = codec->reduction != NULL
-                          ? PyObject_GetAttrString(codec->reduction, "ForkingPickler")
-                          : NULL;
-    PyObject *extra = forking ? PyObject_GetAttrString(forking, "_extra_reducers") : NULL;
-    PyObject *common = extra ? import_attribute("copyreg", "dispatch_table") : NULL;
-    PyObject *chain_map = common ? import_attribute("collections", "ChainMap") : NULL;
-    if (chain_map != NULL) {
-        codec->table = PyObject_CallFunctionObjArgs(chain_map, extra, common, NULL);
+    if (codec->pickler != NULL && codec->reduction != NULL) {
+        set_once(&codec->table, make_table(codec->reduction));
     }
-    Py_XDECREF(chain_map);
-    Py_XDECREF(common);
-    Py_XDECREF(extra);
-    Py_XDECREF(forking);
     return codec->table != NULL ? 0 : -1;
 }
 
@@ -94,7 +124,7 @@ load_reducers(struct fmp_codec *codec)
 static PyObject *
 dump(struct fmp_codec *codec, PyObject *object, PyObject *buffers)
 {
-    if (load_reducers(codec) < 0) {
+    if (load_pickler(codec) < 0) {
         return NULL;
     }
     PyObject *stream = PyObject_CallNoArgs(codec->bytes_io);
@@ -262,7 +292,7 @@ fmp_encode_pickle(struct fmp_codec *codec, struct fmp_encoded *e, PyObject *obje
 PyObject *
 fmp_pickle(struct fmp_codec *codec, PyObject *object)
 {
-    if (load_reducers(codec) < 0) {
+    if (load_pickler(codec) < 0) {
         return NULL;
     }
     PyObject *forking = PyObject_GetAttrString(codec->reduction, "ForkingPickler");
@@ -278,8 +308,10 @@ fmp_pickle(struct fmp_codec *codec, PyObject *object)
 PyObject *
 fmp_decode_pickle(struct fmp_codec *codec, const uint8_t *data, size_t size)
 {
-    PyObject *view = PyMemoryView_FromMemory((char *)data, (Py_ssize_t)size, PyBUF_READ);
-    PyObject *object = view != NULL ? PyObject_CallOneArg(codec->loads, view) : NULL;
+    PyObject *loads = load_unpickler(codec);
+    PyObject *view =
+        loads != NULL ? PyMemoryView_FromMemory((char *)data, (Py_ssize_t)size, PyBUF_READ) : NULL;
+    PyObject *object = view != NULL ? PyObject_CallOneArg(loads, view) : NULL;
     Py_XDECREF(view);
     return object;
 }
@@ -388,14 +420,16 @@ views_of(struct fmp_codec *codec, const struct pickled *p)
 static PyObject *
 load(struct fmp_codec *codec, const struct pickled *p)
 {
-    PyObject *view =
-        PyMemoryView_FromMemory((char *)p->pickle, (Py_ssize_t)p->pickle_size, PyBUF_READ);
+    PyObject *loads = load_unpickler(codec);
+    PyObject *view = loads != NULL ? PyMemoryView_FromMemory((char *)p->pickle,
+                                                             (Py_ssize_t)p->pickle_size, PyBUF_READ)
+                                   : NULL;
     PyObject *buffers = view != NULL ? views_of(codec, p) : NULL;
     PyObject *object = NULL;
     if (buffers != NULL) {
         PyObject *kwargs = Py_BuildValue("{s:O}", "buffers", buffers);
         PyObject *args = PyTuple_Pack(1, view);
-        object = kwargs && args ? PyObject_Call(codec->loads, args, kwargs) : NULL;
+        object = kwargs && args ? PyObject_Call(loads, args, kwargs) : NULL;
         Py_XDECREF(args);
         Py_XDECREF(kwargs);
     }

@@ -364,7 +364,7 @@ items_limit(PyObject *maxsize)
     if (limit == -1 && !overflow && PyErr_Occurred()) {
         return -1;
     }
-    if (overflow > 0 || limit > INT32_MAX) {
+    if (overflow > 0 || limit > FMP_SEM_VALUE_MAX) {
         PyErr_SetString(PyExc_ValueError, "maxsize is larger than SEM_VALUE_MAX");
         return -1;
     }
@@ -396,6 +396,27 @@ open_mailbox(FmpQueue *self, PyObject *what)
     return 0;
 }
 
+/* Imports queue for its exceptions, once: a program without queues does without it. */
+static int
+load_errors(struct fmp_state *state)
+{
+    FMP_CRITICAL(state->pool_gate);
+    if (state->queue_full != NULL) {
+        return 0;
+    }
+    PyObject *queue = PyImport_ImportModule("queue");
+    PyObject *empty = queue != NULL ? PyObject_GetAttrString(queue, "Empty") : NULL;
+    PyObject *full = empty != NULL ? PyObject_GetAttrString(queue, "Full") : NULL;
+    Py_XDECREF(queue);
+    if (full == NULL) {
+        Py_XDECREF(empty);
+        return -1;
+    }
+    Py_XSETREF(state->queue_empty, empty); /* an import lets other threads get here too */
+    Py_XSETREF(state->queue_full, full);
+    return 0;
+}
+
 PyObject *
 fmp_queue_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
 {
@@ -408,7 +429,7 @@ fmp_queue_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
         return NULL;
     }
     self->state = fmp_state_of_type(type);
-    if (self->state == NULL || open_mailbox(self, what) < 0) {
+    if (self->state == NULL || load_errors(self->state) < 0 || open_mailbox(self, what) < 0) {
         Py_DECREF(self);
         return NULL;
     }

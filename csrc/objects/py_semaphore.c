@@ -20,8 +20,6 @@
 #include "platform/process.h"
 #include "sync/semaphore.h"
 
-#define VALUE_MAX 2147483647 /* as SEM_VALUE_MAX of the C library */
-
 typedef struct {
     PyObject_HEAD
     struct fmp_slot slot;
@@ -319,7 +317,7 @@ static int
 parse_values(PyObject *args, PyObject *kwargs, uint32_t *value, uint32_t *maximum)
 {
     static const char *const names[] = {"value", "maxvalue", NULL};
-    int v = 0, m = VALUE_MAX; /* ints, as in SemLock: more is an OverflowError */
+    int v = 0, m = FMP_SEM_VALUE_MAX; /* ints, as in SemLock: more is an OverflowError */
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|ii:Semaphore", (char **)names, &v, &m)) {
         return -1;
     }
@@ -444,5 +442,7 @@ static PyType_Spec semaphore_spec = {
 int
 fmp_add_semaphore(PyObject *module)
 {
-    return fmp_publish_type(module, &semaphore_spec, NULL);
+    return PyModule_AddIntConstant(module, "SEM_VALUE_MAX", FMP_SEM_VALUE_MAX) == 0
+             ? fmp_publish_type(module, &semaphore_spec, NULL)
+             : -1;
 }
