@@ -15,7 +15,8 @@ can be pickled by reference and found again in any other process, replaced or no
 import os
 import sys
 import types
-from _thread import RLock, _local as local
+from _thread import RLock
+from _thread import _local as local
 from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
 
