@@ -94,3 +94,14 @@ def timed(function, *args):
     start = time.perf_counter()
     value = function(*args)
     return time.perf_counter() - start, value
+
+
+def checked(function, check):
+    """A sample: function(n), timed; check(answer, n) raises where that is wrong."""
+
+    def sample(n):
+        seconds, answer = timed(function, n)
+        check(answer, n)
+        return seconds
+
+    return sample

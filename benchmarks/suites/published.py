@@ -13,8 +13,9 @@
 import math
 import random
 import time
+from functools import partial
 
-from ..rows import Unable, expect, row, timed
+from ..rows import Unable, checked, expect, row, timed
 from .children import connected_child
 
 #
@@ -157,13 +158,7 @@ def latency(send, receive, n):
 
 def latencies(send, receive):
     """perf.py's lat as a sample."""
-
-    def sample(n):
-        seconds, right = timed(latency, send, receive, n)
-        expect(right, n)
-        return seconds
-
-    return sample
+    return checked(partial(latency, send, receive), expect)
 
 
 @row("published", LATENCY)
@@ -192,13 +187,7 @@ def throughput(send, receive, n):
 
 def throughputs(send, receive):
     """perf.py's thr as a sample."""
-
-    def sample(n):
-        seconds, total = timed(throughput, send, receive, n)
-        expect(total, n * SIZE)
-        return seconds
-
-    return sample
+    return checked(partial(throughput, send, receive), lambda got, n: expect(got, n * SIZE))
 
 
 @row("published", THROUGHPUT)
@@ -249,9 +238,14 @@ def batching_input(quick):
     return numpy.ones(INPUT // 100 if quick else INPUT, dtype=numpy.byte)
 
 
-def check_batching(results, tasks):
-    expect(len(results), tasks)
-    expect({int(result.nbytes) for result in results}, {OUTPUT})
+def batches(run, tasks):
+    """The whole of it as a sample: run() returns the results of so many tasks."""
+
+    def check(results, n):
+        expect(len(results), tasks)
+        expect({int(result.nbytes) for result in results}, {OUTPUT})
+
+    return checked(lambda n: run(), check)
 
 
 def _batching(kind):
@@ -265,12 +259,7 @@ def _batching(kind):
             with side.context().Pool(JOBS, keep, (data,)) as pool:
                 return pool.map(sleep_noop, times)
 
-        def sample(n):
-            seconds, results = timed(run)
-            check_batching(results, len(times))
-            return seconds
-
-        yield sample
+        yield batches(run, len(times))
 
     return opened
 
@@ -298,13 +287,7 @@ def check_logarithms(answers):
 
 def trivial_samples(run):
     """The whole of it as a sample: run() makes a pool and returns its answers."""
-
-    def sample(n):
-        seconds, answers = timed(run)
-        check_logarithms(answers)
-        return seconds
-
-    return sample
+    return checked(lambda n: run(), lambda answers, n: check_logarithms(answers))
 
 
 @row("published", TRIVIAL, count=1)
