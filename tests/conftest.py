@@ -1,6 +1,7 @@
 """Fixtures for every test, and around every test the watchdog and the leak census.
 
 * `start_method`: "fork", "spawn", "forkserver" in turn; `ctx`: fastmp's context for it.
+* `same`: runs a script with the standard library and with fastmp, see tests/support/same.py.
 * `@pytest.mark.watchdog(seconds)`: how long the test may take (default 60).
 * `@pytest.mark.no_census(reason)`: the test leaves something on purpose, and says why.
 
@@ -16,6 +17,7 @@ import tempfile
 import pytest
 
 from tests.support import START_METHODS, census, procs, sanitizer
+from tests.support.same import same  # noqa: F401
 from tests.support.watchdog import Watchdog
 
 watchdog_key = pytest.StashKey[Watchdog]()

@@ -1,74 +1,14 @@
 """Process: what it does is what the stdlib's does, shown by running the same script on both.
 
-A script prints what it sees; `same(script, start_method)` runs it with the stdlib's multiprocessing
-and with fastmp as `mp`, compares output and exit code, and returns the output. Waiting, signals
-and leaks have files of their own: test_process_wait.py, test_process_signals.py.
+Waiting, signals, and what is loaded have files of their own: test_process_wait.py,
+test_process_signals.py, test_process_loading.py.
 """
 
-import os
-import re
-import subprocess
 import sys
-import textwrap
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-
-HEADER = """\
-import os, signal, sys, threading, time
-import {module} as mp
-
-def say(*words):
-    os.write(1, (" ".join(map(str, words)) + "\\n").encode())
-
-def complaint(call, *args, **kwargs):
-    try:
-        return "no error: %r" % (call(*args, **kwargs),)
-    except Exception as e:
-        return "%s: %s" % (type(e).__name__, e)
-
-"""
-
-
-def run_script(path, module, body, method):
-    """Runs the script with `mp` being the module; (exit code, output, errors)."""
-    path.write_text(HEADER.format(module=module) + textwrap.dedent(body))
-    done = subprocess.run(
-        [sys.executable, str(path), method],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": ""},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=50,
-    )
-    return done.returncode, done.stdout, done.stderr
-
-
-def without_numbers(text):
-    """Pids and descriptors differ from run to run, and so do the lines of a library's frames."""
-    text = re.sub(r'File "[^"]*/(multiprocessing|fastmp)/\w+.py", line \d+, in .*\n.*\n', "", text)
-    text = re.sub(r"/pymp-\w+", "/pymp-NAME", text)
-    return re.sub(r"\b(pid|parent)=\d+", r"\1=N", text)
-
-
-@pytest.fixture
-def same(tmp_path, start_method):
-    """same(script): the output of the script, which is the same with the stdlib and fastmp."""
-
-    def check(body, ordered=True):
-        results = []
-        for module in ("multiprocessing", "fastmp"):
-            # One path for both, because tracebacks name it.
-            code, out, errors = run_script(tmp_path / "script.py", module, body, start_method)
-            lines = without_numbers(out).splitlines()
-            lines = lines if ordered else sorted(lines)
-            results.append((code, "\n".join(lines), without_numbers(errors)))
-        assert results[1] == results[0]
-        return results[1][1]
-
-    return check
+from tests.support.same import run_script
 
 
 def test_exit_codes(same):
@@ -500,19 +440,6 @@ def test_fork_warns_of_threads_as_the_stdlib_does(tmp_path):
     assert ("DeprecationWarning" in results[1][1]) == (sys.version_info >= (3, 12))
 
 
-def test_no_module_of_fastmp_is_loaded_needlessly(tmp_path):
-    """Starting a process by fork brings neither the fork server nor spawn."""
-    body = """
-        if __name__ == "__main__":
-            p = mp.get_context("fork").Process(target=str)
-            p.start()
-            p.join()
-            say(sorted(m for m in sys.modules if "launch" in m or "popen" in m))
-        """
-    _, out, _ = run_script(tmp_path / "script.py", "fastmp", body, "fork")
-    assert out == "['fastmp._std.popen_fork', 'fastmp.launch_fork', 'multiprocessing.popen_fork']\n"
-
-
 def test_the_order_of_exit_handlers(same):
     """What a child registers runs before the stdlib's exit function, whenever that was loaded."""
     same(
@@ -539,162 +466,6 @@ def test_the_order_of_exit_handlers(same):
                 say(p.exitcode)
         """
     )
-
-
-MAINS = {
-    "fine": "VALUE = __file__ == sys.argv[0], __package__, __spec__, type(__loader__), __doc__",
-    "calls itself by name": "VALUE = sys.modules[__name__].__dict__ is globals()",
-    "fails": "VALUE = 1 / (__name__ == '__main__')",
-    "exits": "if __name__ != '__main__': sys.exit(3)",
-    "starts processes": "if __name__ != '__main__': mp.get_context('spawn').Process().start()",
-    "has a future": "VALUE = (lambda x: int).__annotations__",
-}
-
-
-@pytest.mark.parametrize("main", MAINS)
-def test_the_main_module_in_a_child(same, main):
-    """The parent's, run anew unless the child is a fork; its globals are those of its functions."""
-    same(
-        f"""
-        {MAINS[main]}
-
-        def work():
-            names = [name for name in ("__main__", "__mp_main__") if name in sys.modules]
-            say(__name__, names, sys.modules["__main__"] is sys.modules["__mp_main__"])
-            say(VALUE, sys.modules["__main__"].VALUE, sys.argv[1:], sorted(globals()))
-
-        if __name__ == "__main__":
-            sys.stderr = None
-            os.close(2)
-            p = mp.get_context(sys.argv[1]).Process(target=work)
-            p.start()
-            p.join()
-            say(p.exitcode)
-        """
-    )
-
-
-def test_a_main_module_that_changes(same):
-    """A child runs what the file holds at its start, also one of a server that knew it before."""
-    out = same(
-        """
-        VALUE = "at first"
-
-        def work():
-            say(VALUE)
-
-        if __name__ == "__main__":
-            ctx = mp.get_context(sys.argv[1])
-            for value in "then", "in the end":
-                p = ctx.Process(target=work)
-                p.start()
-                p.join()
-                with open(__file__) as file:
-                    text = file.read()
-                with open(__file__, "w") as file:
-                    file.write(text.replace("VALUE =", f"VALUE = {value!r} or", 1))
-            p = ctx.Process(target=work)
-            p.start()
-            p.join()
-        """
-    )
-    assert out.startswith("at first")
-
-
-def test_a_spawned_child_loads_what_it_needs(tmp_path):
-    """And what it does not need, only when somebody asks for it."""
-    body = """
-        HEAVY = "pickle", "runpy", "selectors", "socket", "subprocess"
-
-        def work():
-            say([name for name in HEAVY if name in sys.modules])
-            from multiprocessing import reduction, resource_tracker, util
-            say([name for name in HEAVY if name in sys.modules])
-            say(util.Finalize.__name__, "subprocess" in sys.modules, "socket" in sys.modules)
-            say(reduction.ForkingPickler.__name__, "socket" in sys.modules)
-            say(resource_tracker._resource_tracker._fd > 2, mp.parent_process().is_alive())
-
-        if __name__ == "__main__":
-            p = mp.get_context("spawn").Process(target=work)
-            p.start()
-            p.join()
-        """
-    code, out, errors = run_script(tmp_path / "script.py", "fastmp", body, "spawn")
-    assert (code, errors) == (0, "")
-    assert out.splitlines() == [
-        "[]",
-        "[]",
-        "Finalize True False",
-        "ForkingPickler True",
-        "True True",
-    ]
-
-
-def test_modules_that_are_loaded_late():
-    """They behave as if they had been loaded at once."""
-    body = """if True:
-        import sys
-        sys.argv[1:] = ["--multiprocessing-fork"]
-        import fastmp
-        from multiprocessing import reduction, util
-        loaded = lambda: "subprocess" in sys.modules
-        assert not loaded() and util.__name__ == "multiprocessing.util" and util.__file__
-        assert not loaded()
-        util._exiting = "set early"
-        try:
-            util.no_such_name
-        except AttributeError as e:
-            print(e)
-        assert loaded() and util._exiting == "set early"
-        assert fastmp._std.is_loaded(util) and not fastmp._std.is_loaded(reduction)
-        assert "__getattr__" not in vars(util) and util.__spec__.loader is util.__loader__
-        assert "sendfds" in dir(reduction) and fastmp._std.is_loaded(reduction)
-        import importlib, multiprocessing.util
-        assert importlib.reload(util) is util is fastmp.util
-        print(util.spawnv_passfds.__wrapped__.__name__)
-    """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(body)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.stderr == ""
-    assert done.stdout.splitlines() == [
-        "module 'multiprocessing.util' has no attribute 'no_such_name'",
-        "spawnv_passfds",
-    ]
-
-
-def test_what_a_small_program_does_not_load(tmp_path):
-    """Their import would take a third of its time."""
-    script = tmp_path / "script.py"
-    script.write_text(
-        textwrap.dedent(
-            """
-            import multiprocessing, sys
-            if __name__ == "__main__":
-                p = multiprocessing.get_context("fork").Process(target=len, args=("",))
-                p.start()
-                p.join()
-                heavy = "pickle queue socket subprocess tempfile typing pkgutil".split()
-                print(multiprocessing.__name__, [name for name in heavy if name in sys.modules])
-                from multiprocessing import connection, util
-                print(vars(connection)["tempfile"] is sys.modules["tempfile"])
-                print("shutil" in sys.modules)
-                with connection.Listener(family="AF_UNIX") as listener:  # in a temporary directory
-                    print("shutil" in sys.modules, sys.modules["tempfile"].gettempprefix())
-            """
-        )
-    )
-    done = subprocess.run(
-        [sys.executable, "-m", "fastmp", str(script)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.stderr == ""
-    assert done.stdout.splitlines() == ["fastmp []", "True", "False", "True tmp"]
 
 
 @pytest.mark.parametrize("daemon", [False, True])

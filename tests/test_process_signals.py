@@ -12,7 +12,7 @@ import pytest
 
 import fastmp
 from tests.support import process_targets as targets
-from tests.test_process import ROOT, run_script, same  # noqa: F401  (a fixture)
+from tests.support.same import ROOT, run_script
 
 # Refuses pidfd_open like a kernel that has never heard of it, and like a sandbox does.
 WITHOUT_PIDFD = """
@@ -158,7 +158,7 @@ def test_a_handler_that_returns_does_not_end_a_join(sleeper):
 # --- others who reap ----------------------------------------------------------------------------
 
 
-def test_a_handler_of_sigchld(same):  # noqa: F811
+def test_a_handler_of_sigchld(same):
     """It is called; one that reaps every child may take the exit code away, but join() returns."""
     same(
         """
@@ -188,7 +188,7 @@ def test_a_handler_of_sigchld(same):  # noqa: F811
     )
 
 
-def test_waitpid_of_the_user(same):  # noqa: F811
+def test_waitpid_of_the_user(same):
     same(
         """
         if __name__ == "__main__":
@@ -206,7 +206,7 @@ def test_waitpid_of_the_user(same):  # noqa: F811
     )
 
 
-def test_sigchld_ignored(same):  # noqa: F811
+def test_sigchld_ignored(same):
     """The kernel then reaps; join() still waits for the end."""
     same(
         """

@@ -16,7 +16,7 @@ from fastmp import resource_tracker, spawn
 from tests.support import process_targets as targets
 from tests.support import procs
 from tests.support.later import later
-from tests.test_process import run_script
+from tests.support.same import run_script
 
 asyncio = later("asyncio")
 
