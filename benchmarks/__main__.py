@@ -51,6 +51,10 @@ def parse_arguments(arguments):
         "--from", dest="files", metavar="FILE", action="append", default=[],
         help="measure nothing, take what --json wrote (repeat: where two have a row, the later's)",
     )  # fmt: skip
+    parser.add_argument(
+        "--beside", metavar="FILE,...", action="append", default=[],
+        help="what --json wrote of another run: its column among the goals",
+    )  # fmt: skip
     parser.add_argument("--list", action="store_true", help="print the rows and leave")
     options = parser.parse_args(arguments)
     if options.rounds is not None and options.rounds < 2:
@@ -110,7 +114,7 @@ def main(arguments=None):
     if options.curves:
         chart.curves(found, options.curves)
     if options.write_docs:
-        documents.write(found)
+        documents.write(found, [results.read(files.split(",")) for files in options.beside])
     return 1 if any(result.error for result in found) else 0
 
 

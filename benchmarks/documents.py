@@ -51,15 +51,18 @@ SHOWN = (
 )
 
 
-def write(results):
-    """Renew each part that these results say something about: all of its rows, so give them all."""
+def write(results, beside=()):
+    """Renew each part that these results say something about: all of its rows, so give them all.
+
+    The results of other runs, *beside*, have columns of their own among the goals.
+    """
     text = DOCUMENT.read_text(encoding="utf-8")
     for name, made in (
         ("conditions", conditions(results)),
         ("tables", tables(results)),
         ("sleeps", sleeps(results)),
         ("growth", growth(results)),
-        ("goals", goals(results)),
+        ("goals", goals([results, *beside])),
         ("missing", missing(results)),
     ):
         if made:
@@ -195,12 +198,28 @@ def growth(results):
     return "\n".join(made)
 
 
-def goals(results):
+def goals(runs):
+    """What each run found of each goal, and whether it was met in all of them."""
+    found = {}  # (row, goal) -> run -> (what was found, met)
+    for number, results in enumerate(runs):
+        for row, what, text, met in verdicts(results):
+            found.setdefault((row, what), {})[number] = text or "", met
     rows = []
-    for row, what, found, met in verdicts(results):
-        word = "not measured" if met is None else "met" if met else "**not met**"
-        rows.append(_cells(row, what, found or "", word))
-    return _lines(["Work", "goal", "measured", ""], rows) if rows else ""
+    for (row, what), by_run in found.items():
+        of_runs = [by_run.get(number, ("", None)) for number in range(len(runs))]
+        figures, mets = zip(*of_runs, strict=True)
+        rows.append(_cells(row, what, *figures, _in_how_many(mets)))
+    names = [f"run {number}" for number in range(1, len(runs) + 1)]
+    head = ["Work", "goal", *(names if len(runs) > 1 else ["measured"]), ""]
+    return _lines(head, rows) if rows else ""
+
+
+def _in_how_many(mets):
+    if not any(met is not None for met in mets):
+        return "not measured"
+    if all(mets):
+        return "met"
+    return "**not met**" if not any(mets) else f"**met in {mets.count(True)} of {len(mets)}**"
 
 
 def missing(results):

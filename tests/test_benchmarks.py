@@ -389,6 +389,34 @@ def test_a_row_that_loses_says_so():
     assert "| **ray 0.75** | x 2.00 |" in documents.tables([result])
 
 
+@pytest.mark.parametrize(
+    "seconds, word",
+    [
+        ((1.0, 1.0, 1.0), "met"),
+        ((9.0, 9.0, 9.0), "**not met**"),
+        ((1.0, 9.0, 1.0), "**met in 2 of 3**"),
+        ((1.0, None, 1.0), "**met in 2 of 3**"),
+        ((9.0, None, None), "**not met**"),
+    ],
+)
+def test_a_goal_is_met_when_each_run_met_it(seconds, word):
+    runs = [
+        [
+            result_of(
+                {"stdlib": (sides.PACKAGE, [10.0] * 3), "fastmp": (sides.PACKAGE, [fastmp] * 3)}
+            )
+        ]
+        if fastmp
+        else []
+        for fastmp in seconds
+    ]
+    figures = {1.0: "10.00", 9.0: "1.11", None: ""}
+    cells = " | ".join(figures[fastmp] for fastmp in seconds)
+    table = documents.goals(runs)
+    assert table.startswith("| Work | goal | run 1 | run 2 | run 3 |  |\n")
+    assert f"| Lock: with | >= 5x the stdlib | {cells} | {word} |" in table
+
+
 def test_documents_have_a_place_for_each_table():
     text = documents.DOCUMENT.read_text()
     for name in ("conditions", "tables", "sleeps", "growth", "goals", "missing"):
