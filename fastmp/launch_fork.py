@@ -25,12 +25,21 @@ else:
     _fork = fork
 
 
+_original_init = _std.popen_fork.Popen.__init__
+_is_known = frozenset(_original_init.__code__.co_names) == frozenset(
+    ["util", "_flush_std_streams", "returncode", "finalizer", "_launch"]
+)
+
+
 class Popen(_core.Popen, _std.popen_fork.Popen):
     """The handle on a forked process."""
 
     close = _core.Popen._close
 
     def __init__(self, process_obj):
+        if not _is_known:
+            _original_init(self, process_obj)
+            return
         _child.flush_std_streams()  # or the child would write what they hold again
         self._launch(process_obj)
 
