@@ -1,8 +1,8 @@
 /* module.h - the rooms of fastmp._core: each object's file adds its types to the module.
  *
  * The state belongs to one module object (one interpreter); exec fills it and nobody writes it
- * afterwards, but for what says so. To add an object: write objects/py_x.c with fmp_add_x(), declare it here, and call
- * it in module.c's list.
+ * afterwards, but for what says so. To add an object: write objects/py_x.c with fmp_add_x(), declare
+ * it here, and call it in module.c's list.
  */
 #ifndef FMP_MODULE_H
 #define FMP_MODULE_H
