@@ -470,7 +470,7 @@ def test_the_order_of_exit_handlers(same):
 
 @pytest.mark.parametrize("daemon", [False, True])
 def test_a_process_that_is_left_at_exit(same, daemon):
-    """It is waited for, or terminated, after what was registered later than the first start."""
+    """It is waited for, or terminated, between what was registered after and before Event()."""
     same(
         f"""
         import atexit
@@ -481,10 +481,9 @@ def test_a_process_that_is_left_at_exit(same, daemon):
             say("the child ends")
 
         if __name__ == "__main__":
-            atexit.register(say, "registered before")
+            atexit.register(lambda: say("registered first", p.is_alive(), p.exitcode))
             begun, go_on = mp.Event(), mp.Event()
             p = mp.Process(target=work, args=(begun, go_on), daemon={daemon})
-            atexit.register(lambda: say("alive", p.is_alive(), p.exitcode))
             p.start()
             begun.wait(60)
             if not {daemon}:
