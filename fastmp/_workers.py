@@ -73,6 +73,11 @@ def call(func, both):
     return func(*args, **kwds)
 
 
+def call_each(func, items):
+    """A chunk of a map(): here the interpreter calls *func* faster than C can."""
+    return [func(item) for item in items]
+
+
 def with_traceback(error):
     return _std.pool.ExceptionWithTraceback(error, error.__traceback__)
 

@@ -196,3 +196,8 @@ def mixed(x):
 
 def lock_at_seven(x):
     return threading.Lock() if x == 7 else x
+
+
+def caller(_):
+    """The name of the function that has called this one."""
+    return sys._getframe(1).f_code.co_name

@@ -2,12 +2,14 @@
 
 import math
 import multiprocessing
+import sys
 
 import pytest
 
 import fastmp
 from tests.pool_tasks import (
     Whole,
+    caller,
     fail_if_odd,
     fresh_text,
     identity,
@@ -40,6 +42,10 @@ def stdlib_pool():
     with multiprocessing.get_context("fork").Pool(2) as pool:
         yield pool
     pool.join()
+
+
+# Longer chunks are called by a loop in Python, in blocks of 256 (py_pool_call.c).
+LONG = 600
 
 
 def exactly(values):
@@ -93,6 +99,15 @@ def test_items_arrive_as_they_are(pool, name, chunksize):
         assert exactly(pool.imap(identity, values, chunksize)) == exactly(values)
 
 
+@pytest.mark.parametrize("name", [name for name in ITERABLES if "says" not in name])
+def test_many_items_arrive_as_they_are(pool, name):
+    values = ITERABLES[name]
+    copies = -(-LONG // max(len(values), 1))
+    many = [item for _ in range(copies) for item in values]
+    assert exactly(pool.map(identity, many, 500)) == exactly(many)
+    assert exactly(pool.map(identity, range(LONG), 500)) == exactly(range(LONG))
+
+
 @pytest.mark.parametrize("chunksize", [2, 8, 9, 50])
 def test_results_that_are_plain_up_to_some_point(pool, chunksize):
     expected = exactly(map(mixed, range(40)))
@@ -102,16 +117,25 @@ def test_results_that_are_plain_up_to_some_point(pool, chunksize):
     assert {type(n) for n in pool.map(whole, range(20), chunksize)} == {Whole}
 
 
-def test_what_is_one_object_in_a_chunk_stays_one(pool, stdlib_pool):
+@pytest.mark.parametrize("plain", [0, 1, 255, 256, 257, 511, 512])
+def test_many_results_that_are_plain_up_to_some_point(pool, plain):
+    items = [*range(plain), Whole(3), *range(LONG - plain)]
+    for argument in items, [*map(float, range(plain)), None, "x", {1}, *range(LONG)]:
+        assert exactly(pool.map(identity, argument, 1000)) == exactly(argument)
+    assert exactly(pool.map(mixed, range(LONG), 1000)) == exactly(map(mixed, range(LONG)))
+
+
+@pytest.mark.parametrize("n", [20, LONG])
+def test_what_is_one_object_in_a_chunk_stays_one(pool, stdlib_pool, n):
     for p in pool, stdlib_pool:
         for function in shared_list, shared_text:
-            results = p.map(function, range(40), 20)
-            assert len({id(x) for x in results[:20]}) == len({id(x) for x in results[20:]}) == 1
-            assert results[0] is not results[20]
-    assert pool.map(fresh_text, range(40), 20) == [f"text {n}" for n in range(40)]
+            results = p.map(function, range(2 * n), n)
+            assert len({id(x) for x in results[:n]}) == len({id(x) for x in results[n:]}) == 1
+            assert results[0] is not results[n]
+    assert pool.map(fresh_text, range(2 * n), n) == [f"text {i}" for i in range(2 * n)]
 
 
-@pytest.mark.parametrize("n", [4, 40])
+@pytest.mark.parametrize("n", [4, 40, LONG])
 def test_an_argument_that_repeats_in_a_chunk_is_one_object(pool, stdlib_pool, n):
     text = "a text of some length"
     expected = [False] + [True] * (n - 1)
@@ -120,20 +144,40 @@ def test_an_argument_that_repeats_in_a_chunk_is_one_object(pool, stdlib_pool, n)
         assert p.map(is_the_last, (text for _ in range(n)), n)[1:] == expected[1:]
 
 
-def test_a_chunk_fails_at_its_first_error(pool, stdlib_pool):
+@pytest.mark.parametrize("n", [40, LONG])
+def test_a_chunk_fails_at_its_first_error(pool, stdlib_pool, n):
     for p in pool, stdlib_pool:
-        with pytest.raises(ValueError, match=r"no 1$"):
-            p.map(fail_if_odd, range(40), 40)
+        with pytest.raises(ValueError, match=rf"no {n - 1}$"):
+            p.map(fail_if_odd, [*range(0, 2 * n, 2), n - 1, n + 1], 3 * n)
         results = p.imap(fail_if_odd, [0, 2, 4, 5, 6, 8], 2)
         assert [next(results), next(results)] == [0, 2]
         with pytest.raises(ValueError, match=r"no 5$"):
             next(results)
 
 
-def test_a_result_that_cannot_be_pickled_fails_its_chunk(pool):
+@pytest.mark.parametrize("n", [3, LONG])
+def test_no_loop_of_ours_in_the_traceback(pool, n):
+    for items in range(1, n), [*range(1, n), Whole(1)]:
+        with pytest.raises(ValueError, match="no 1") as e:
+            pool.map(fail_if_odd, items, n)
+        (where,) = [line for line in str(e.value.__cause__).splitlines() if " line " in line]
+        assert where.endswith("in fail_if_odd")
+    with pytest.raises(TypeError) as e:
+        pool.map(len, range(n), n)
+    assert " line " not in str(e.value.__cause__)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="there C calls a function as fast")
+def test_many_items_are_called_from_python(pool):
+    assert pool.map(caller, range(3), 3) == ["work"] * 3
+    assert pool.map(caller, range(LONG), LONG) == ["call_each"] * LONG
+
+
+@pytest.mark.parametrize("n", [20, LONG])
+def test_a_result_that_cannot_be_pickled_fails_its_chunk(pool, n):
     with pytest.raises(fastmp.pool.MaybeEncodingError, match="lock"):
-        pool.map(lock_at_seven, range(40), 20)
-    assert pool.map(lock_at_seven, range(8, 40), 20) == list(range(8, 40))
+        pool.map(lock_at_seven, range(2 * n), n)
+    assert pool.map(lock_at_seven, range(8, 2 * n), n) == list(range(8, 2 * n))
 
 
 @pytest.mark.parametrize("good", [[], [1], [1, 2], [1, 2, "x" * 30, ()], [()]])

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "bridge/args.h"
 #include "bridge/codec.h"
 #include "bridge/errors.h"
 
@@ -35,8 +36,8 @@ is_ours_alone(PyObject *o)
 #endif
 }
 
-bool
-fmp_flat_add(struct fmp_flat *f, PyObject *item)
+static bool
+add_any(struct fmp_flat *f, PyObject *item)
 {
     uint8_t kind = fmp_plain_kind(item);
     size_t before = f->w.used;
@@ -59,6 +60,16 @@ fmp_flat_add_int(struct fmp_flat *f, int64_t value)
     }
     f->count++;
     return true;
+}
+
+bool
+fmp_flat_add(struct fmp_flat *f, PyObject *item)
+{
+    Py_ssize_t small;
+    if (PyLong_CheckExact(item) && fmp_small_int(item, &small)) {
+        return fmp_flat_add_int(f, small);
+    }
+    return add_any(f, item);
 }
 
 static void

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bridge/args.h"
 #include "bridge/codec.h"
 #include "platform/memory.h"
 
@@ -94,13 +95,22 @@ fmp_write(struct fmp_writer *w, const void *bytes, size_t n)
     return true;
 }
 
+/* False: it takes more than 64 bits. */
+static inline bool
+as_int64(PyObject *o, int64_t *value)
+{
+    Py_ssize_t small;
+    int overflow = 0;
+    *value = fmp_small_int(o, &small) ? small : PyLong_AsLongLongAndOverflow(o, &overflow);
+    return overflow == 0;
+}
+
 bool
 fmp_write_value(struct fmp_writer *w, PyObject *o, uint8_t kind)
 {
     if (kind == FMP_REC_INT) {
-        int overflow;
-        int64_t value = PyLong_AsLongLongAndOverflow(o, &overflow);
-        return !overflow && fmp_write(w, &value, sizeof(value));
+        int64_t value;
+        return as_int64(o, &value) && fmp_write(w, &value, sizeof(value));
     }
     if (kind == FMP_REC_FLOAT) {
         double value = PyFloat_AS_DOUBLE(o);
@@ -166,26 +176,13 @@ fmp_write_item(struct fmp_writer *w, PyObject *o, uint8_t kind)
         return write_text_item(w, o, kind);
     }
     if (kind == FMP_REC_INT) {
-        int overflow;
-        int64_t value = PyLong_AsLongLongAndOverflow(o, &overflow);
-        return !overflow && fmp_write_int_item(w, value);
+        int64_t value;
+        return as_int64(o, &value) && fmp_write_int_item(w, value);
     }
     return fmp_write(w, &kind, 1) && fmp_write_value(w, o, kind);
 }
 
 /* --- reading --------------------------------------------------------------------------------- */
-
-bool
-fmp_read(struct fmp_reader *r, void *out, size_t n)
-{
-    if (n > r->left) {
-        return false;
-    }
-    memcpy(out, r->data, n);
-    r->data += n;
-    r->left -= n;
-    return true;
-}
 
 PyObject *
 fmp_bytes_new(size_t size)

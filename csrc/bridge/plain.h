@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* Bytes that are being written: on the caller's stack, in `heap` when they outgrow that. */
 struct fmp_writer {
@@ -44,7 +45,19 @@ bool fmp_write_item(struct fmp_writer *w, PyObject *o, uint8_t kind);
 /* An item that is no object yet. False: no memory. */
 bool fmp_write_int_item(struct fmp_writer *w, int64_t value);
 
-bool fmp_read(struct fmp_reader *r, void *out, size_t n);
+/* Here, so that what is read is a load where the compiler knows `n`. */
+static inline bool
+fmp_read(struct fmp_reader *r, void *out, size_t n)
+{
+    if (n > r->left) {
+        return false;
+    }
+    memcpy(out, r->data, n);
+    r->data += n;
+    r->left -= n;
+    return true;
+}
+
 /* A bytes object to be filled. */
 PyObject *fmp_bytes_new(size_t size);
 PyObject *fmp_text_from(uint8_t kind, const uint8_t *data, size_t size);

@@ -288,7 +288,8 @@ FmpJob *fmp_pool_bury(FmpBoard *b, uint32_t worker, uint32_t *index, bool *later
 FmpJob *fmp_pool_job_argument(const FmpBoard *b, PyObject *object);
 /* -1 with RuntimeError in a process that only inherited the pool. */
 int fmp_pool_check_owner(const FmpBoard *b);
-/* Calls fastmp.pool's function; a new reference. For what is rare. */
+/* A function of fastmp._workers, and what it returns. New references. For what is rare. */
+PyObject *fmp_pool_python(const char *name);
 PyObject *fmp_pool_call_python(const char *name, const char *format, ...);
 
 /* py_pool_cancel.c: methods. */

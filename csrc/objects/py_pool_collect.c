@@ -24,10 +24,18 @@
 #define MOST_WANTED 64
 
 PyObject *
-fmp_pool_call_python(const char *name, const char *format, ...)
+fmp_pool_python(const char *name)
 {
     PyObject *module = PyImport_ImportModule("fastmp._workers");
     PyObject *function = module != NULL ? PyObject_GetAttrString(module, name) : NULL;
+    Py_XDECREF(module);
+    return function;
+}
+
+PyObject *
+fmp_pool_call_python(const char *name, const char *format, ...)
+{
+    PyObject *function = fmp_pool_python(name);
     PyObject *result = NULL;
     if (function != NULL) {
         va_list arguments;
@@ -38,7 +46,6 @@ fmp_pool_call_python(const char *name, const char *format, ...)
         Py_XDECREF(args);
     }
     Py_XDECREF(function);
-    Py_XDECREF(module);
     return result;
 }
 

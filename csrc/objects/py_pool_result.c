@@ -226,10 +226,13 @@ read_items(PyObject *list, Py_ssize_t at, struct fmp_reader *r, uint32_t count)
 {
     for (Py_ssize_t i = at; i < at + (Py_ssize_t)count; i++) {
         PyObject *item = fmp_flat_next(r);
-        if (item == NULL || PyList_SetItem(list, i, item) < 0) {
+        if (item == NULL) {
             PyErr_Clear();
             return -1;
         }
+        PyObject *before = PyList_GET_ITEM(list, i);
+        PyList_SET_ITEM(list, i, item);
+        Py_XDECREF(before);
     }
     return 0;
 }
