@@ -109,6 +109,7 @@ core_clear(PyObject *module)
     Py_CLEAR(state->pool_board);
     Py_CLEAR(state->pool_job);
     Py_CLEAR(state->pool_result);
+    fmp_known_ints_clear(&state->known_ints);
     fmp_codec_clear(&state->codec);
     return 0;
 }

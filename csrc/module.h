@@ -10,6 +10,7 @@
 #include <Python.h>
 
 #include "bridge/codec.h"
+#include "objects/known_ints.h"
 
 /* The greatest value of a semaphore and size of a queue: SEM_VALUE_MAX of the C library, published
  * under that name. */
@@ -25,6 +26,7 @@ struct fmp_state {
     PyTypeObject *pool_board;
     PyTypeObject *pool_job;
     PyTypeObject *pool_result;
+    struct fmp_known_ints known_ints; /* filled as they are asked for */
 };
 
 static inline struct fmp_state *

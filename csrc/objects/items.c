@@ -3,14 +3,15 @@
 #include "bridge/critical.h"
 
 PyObject *
-fmp_items_list(const struct fmp_items *items, const struct fmp_range *range)
+fmp_items_list(const struct fmp_items *items, const struct fmp_range *range,
+               struct fmp_known_ints *known)
 {
     PyObject *list = PyList_New(range->length);
     if (list == NULL) {
         return NULL;
     }
     const char *at = fmp_item_at(items, range->start);
-    if (items->type->fill(at, range->step * items->type->size, list) < 0) {
+    if (items->type->fill(at, range->step * items->type->size, list, known) < 0) {
         Py_DECREF(list);
         return NULL;
     }

@@ -28,7 +28,8 @@ fmp_item_at(const struct fmp_items *items, Py_ssize_t i)
 }
 
 /* A new list, or NULL with an exception. */
-PyObject *fmp_items_list(const struct fmp_items *items, const struct fmp_range *range);
+PyObject *fmp_items_list(const struct fmp_items *items, const struct fmp_range *range,
+                         struct fmp_known_ints *known);
 
 /* Stores item `done` and those after it of a list or tuple. Returns how many are stored then:
  * range->length, or less when the next one needs a conversion, or is gone. Never raises, runs no

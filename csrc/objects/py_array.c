@@ -54,7 +54,7 @@ get_slice(struct fmp_synced *self, PyObject *slice)
     if (resolve_slice(self, slice, &range) < 0 || fmp_lock_enter(self->native) < 0) {
         return NULL;
     }
-    PyObject *list = fmp_items_list(&self->items, &range);
+    PyObject *list = fmp_items_list(&self->items, &range, &self->state->known_ints);
     if (fmp_synced_leave(self) < 0) {
         Py_CLEAR(list);
     }

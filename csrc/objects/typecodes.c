@@ -17,34 +17,40 @@ as_raw(const void *item, size_t size)
 
 #define RAW(item) as_raw(&(item), sizeof(item))
 
-/* box_x and, with the reading of the item inlined, fill_x. */
-#define READ(name, ctype, from)                                                                    \
-    static inline PyObject *box_at_##name(const void *at)                                          \
-    {                                                                                              \
-        ctype item;                                                                                \
-        memcpy(&item, at, sizeof(item));                                                           \
-        return from(item);                                                                         \
-    }                                                                                              \
+#define NEVER_KNOWN(item) FMP_KNOWN_INTS
+#define KNOWN_AT(item) fmp_known_int_place((uint64_t)(item))
+
+/* box_x and, with the reading of the item inlined, fill_x; `place` is where among the known ints the
+ * item may be. */
+#define READ(name, ctype, from, place)                                                             \
     static PyObject *box_##name(uint64_t raw)                                                      \
     {                                                                                              \
-        return box_at_##name(&raw);                                                                \
+        ctype item;                                                                                \
+        memcpy(&item, &raw, sizeof(item));                                                         \
+        return from(item);                                                                         \
     }                                                                                              \
-    static int fill_##name(const char *at, Py_ssize_t stride, PyObject *list)                      \
+    static int fill_##name(const char *at, Py_ssize_t stride, PyObject *list,                      \
+                           struct fmp_known_ints *known)                                           \
     {                                                                                              \
+        (void)known;                                                                               \
         Py_ssize_t n = PyList_GET_SIZE(list);                                                      \
         for (Py_ssize_t i = 0; i < n; i++, at += stride) {                                         \
-            PyObject *item = box_at_##name(at);                                                    \
-            if (item == NULL) {                                                                    \
+            ctype item;                                                                            \
+            memcpy(&item, at, sizeof(item));                                                       \
+            uint64_t known_at = place(item);                                                       \
+            PyObject *object =                                                                     \
+                known_at < FMP_KNOWN_INTS ? fmp_known_int(known, known_at) : from(item);           \
+            if (object == NULL) {                                                                  \
                 return -1;                                                                         \
             }                                                                                      \
-            PyList_SET_ITEM(list, i, item);                                                        \
+            PyList_SET_ITEM(list, i, object);                                                      \
         }                                                                                          \
         return 0;                                                                                  \
     }
 
 /* Integers wrap, as in ctypes. */
 #define INTEGER(name, ctype, from)                                                                 \
-    READ(name, ctype, from)                                                                        \
+    READ(name, ctype, from, KNOWN_AT)                                                              \
     static bool unbox_##name(PyObject *value, uint64_t *raw)                                       \
     {                                                                                              \
         if (!PyLong_Check(value)) {                                                                \
@@ -84,7 +90,7 @@ as_double(PyObject *value, double *out)
     return overflow == 0;
 }
 
-READ(float, float, PyFloat_FromDouble)
+READ(float, float, PyFloat_FromDouble, NEVER_KNOWN)
 
 static bool
 unbox_float(PyObject *value, uint64_t *raw)
@@ -98,7 +104,7 @@ unbox_float(PyObject *value, uint64_t *raw)
     return true;
 }
 
-READ(double, double, PyFloat_FromDouble)
+READ(double, double, PyFloat_FromDouble, NEVER_KNOWN)
 
 static bool
 unbox_double(PyObject *value, uint64_t *raw)
@@ -111,7 +117,7 @@ unbox_double(PyObject *value, uint64_t *raw)
     return true;
 }
 
-READ(bool, _Bool, PyBool_FromLong)
+READ(bool, _Bool, PyBool_FromLong, NEVER_KNOWN)
 
 static bool
 unbox_bool(PyObject *value, uint64_t *raw)
@@ -126,8 +132,8 @@ unbox_bool(PyObject *value, uint64_t *raw)
 
 #define FROM_CHAR(item) PyBytes_FromStringAndSize(&(item), 1)
 #define FROM_WCHAR(item) PyUnicode_FromWideChar(&(item), 1)
-READ(char, char, FROM_CHAR)
-READ(wchar, wchar_t, FROM_WCHAR)
+READ(char, char, FROM_CHAR, NEVER_KNOWN)
+READ(wchar, wchar_t, FROM_WCHAR, NEVER_KNOWN)
 
 static bool
 unbox_char(PyObject *value, uint64_t *raw)

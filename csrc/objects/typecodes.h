@@ -11,6 +11,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "objects/known_ints.h"
+
 struct fmp_typecode {
     char code;          /* ctypes' _type_ */
     char kind;          /* 'i' signed, 'u' unsigned, 'f' float, 'c' char, 'w' wchar_t, '?' bool */
@@ -18,7 +20,7 @@ struct fmp_typecode {
     const char *format; /* for the buffer protocol: native, as memoryview and numpy know it */
     PyObject *(*box)(uint64_t raw);
     /* Boxes the items at `at`, `at` + stride, ... into a new list's places. 0, or -1. */
-    int (*fill)(const char *at, Py_ssize_t stride, PyObject *list);
+    int (*fill)(const char *at, Py_ssize_t stride, PyObject *list, struct fmp_known_ints *known);
     /* False when `value` is not of the exact type that needs no conversion; the caller then asks
      * ctypes, whose conversions and errors these types have. Never raises, never runs Python. */
     bool (*unbox)(PyObject *value, uint64_t *raw);
