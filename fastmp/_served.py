@@ -6,6 +6,11 @@ authenticate themselves.
 
 The loop holds few objects and touches few: what it writes to after a fork is copied, page by page,
 and so is what the child writes to before it is another process's.
+
+A request is handed to a spare child (``_spare.py``), forked after the request before, and if there
+is none to one that is forked for it; the client is told its pid in either case.  The server holds
+the client's pipe from the request until it has reaped the child, so if the server is killed, at
+whatever line, the client reads the end of the pipe, and a spare that of its socket.
 """
 
 import _signal  # type: ignore[import-not-found]
@@ -17,11 +22,13 @@ import os
 import select
 import signal
 import sys
+import threading
 import warnings
 
 from . import (  # noqa: F401  (most children need them)
     _child,
     _core,
+    _spare,
     _started,
     _workers,
     connection,
@@ -66,6 +73,7 @@ def begin(main_path):
         return
     spawn._main = _started.main
     _child.prepare()
+    _spare.prepare()
     if main_path is not None:
         _started.compile_main(main_path)
     if _names(forkserver.main) - _LATER == _MAIN and _names(forkserver._serve_one) == _SERVE_ONE:
@@ -118,22 +126,32 @@ class _Server:
         ]
         signal.set_wakeup_fd(self._wakes)
         self._clients = {}  # where to send the exit code, by pid
+        self._spare = None
+        self._wants_spare = False  # from a request on, until one was forked or could not be
 
     def serve(self):
         gc.collect()  # so that there is little for a child to traverse soon
         events = select.poll()
-        listener_fd = self._listener.fileno()
-        for fd in listener_fd, self._alive_r, self._woken:
+        for fd in self._listener.fileno(), self._alive_r, self._woken:
             events.register(fd, select.POLLIN)
-        while True:
-            for fd, _ in events.poll():
-                if fd == self._woken:
-                    self._reap()
-                elif fd == listener_fd:
-                    self._accept()
-                else:  # there is no client any more
-                    assert os.read(fd, 1) == b"", "Not at EOF?"
-                    raise SystemExit
+        try:
+            while True:
+                ready = events.poll(0 if self._wants_spare else None)
+                if not ready:  # nobody waits for what the fork would hold up
+                    self._fork_spare()
+                for fd, _ in ready:
+                    self._handle(fd)
+        finally:
+            self._end_spare()  # it would end by itself, but after the server
+
+    def _handle(self, fd):
+        if fd == self._woken:
+            self._reap()
+        elif fd == self._alive_r:  # there is no client any more
+            assert os.read(fd, 1) == b"", "Not at EOF?"
+            raise SystemExit
+        else:
+            self._accept()
 
     def _reap(self):
         os.read(self._woken, 65536)
@@ -148,6 +166,9 @@ class _Server:
             if client is not None:
                 _tell(client, os.waitstatus_to_exitcode(status))
                 os.close(client)
+            elif self._spare is not None and pid == self._spare.pid:  # it was killed
+                self._spare.close()
+                self._spare = None
             else:
                 warnings.warn(f"forkserver: waitpid returned unexpected pid {pid}", stacklevel=1)
 
@@ -167,47 +188,116 @@ class _Server:
             _close(fds)
 
     def _start(self, data, client, *fds):
-        """Fork a child that reads from *data*; the other *fds* are its."""
+        """Have a child that reads from *data*; the other *fds* are its."""
         try:
-            pid = fork()
+            pid = self._hand_over(data, *fds) or self._fork_child(data, client, fds)
         except OSError:  # the client will see its pipe end
             _close([data, client, *fds])
             return
-        if pid == 0:
-            self._be_child(data, client, fds)
-        _tell(client, pid)
         self._clients[pid] = client
+        _tell(client, pid)
         os.close(data)
         _close(fds)
+        # A spare stays what the server was; other threads, of a preloaded module, may change that.
+        self._wants_spare = threading.active_count() == 1
+
+    def _fork_child(self, data, client, fds):
+        pid = fork()
+        if pid == 0:
+            _exit_after(self._be_child, data, client, fds)
+        return pid
 
     def _be_child(self, data, client, fds):
-        code = 1
-        try:
-            self._leave(client)
-            _state._forkserver_alive_fd, resource_tracker._resource_tracker._fd, *rest = fds
-            _state._inherited_fds = rest
-            if _runs_atexit:
-                atexit._clear()
-                atexit.register(util._exit_function)
-            code = _started.main(data, os.dup(data))
-        except Exception:
-            sys.excepthook(*sys.exc_info())
-            sys.stderr.flush()
-        finally:
-            try:
-                if _runs_atexit:
-                    atexit._run_exitfuncs()
-            finally:
-                os._exit(code)
+        self._leave()
+        os.close(client)
+        self._restore_signals()
+        return _run(data, *fds)
 
-    def _leave(self, client):
-        """Give up, in a child, what is the server's."""
+    def _fork_spare(self):
+        self._wants_spare = False
+        if self._spare is not None:
+            return
+        try:
+            ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        except OSError:
+            return
+        try:
+            pid = fork()
+        except OSError:  # then the next child is forked when somebody asks for it
+            ours.close()
+            theirs.close()
+            return
+        if pid == 0:
+            ours.close()
+            _exit_after(self._be_spare, theirs)
+        theirs.close()
+        self._spare = _spare.Spare(pid, ours)
+
+    def _be_spare(self, server):
+        """Wait for a request, and be its child; ignore meanwhile what the server ignores."""
+        self._leave()
+        _spare.rehearse()
+        fds = _receive(server)
+        if not fds:  # the server has ended
+            os._exit(0)
+        self._restore_signals()
+        server.close()
+        return _run(*fds)
+
+    def _hand_over(self, *fds):
+        """The pid of the spare, which has got *fds* and is a child from now on; 0 if there is none.
+
+        It may have ended already: the pid stays its own until the loop reaps it.
+        """
+        spare, self._spare = self._spare, None
+        if spare is None:
+            return 0
+        if not spare.send(fds):
+            spare.end()
+            return 0
+        spare.close()
+        return spare.pid
+
+    def _end_spare(self):
+        if self._spare is not None:
+            self._spare.end()
+
+    def _leave(self):
+        """Give up, after a fork, what is the server's, but for what it does at signals."""
         signal.set_wakeup_fd(-1)
+        if _runs_atexit:
+            atexit._clear()
+            atexit.register(util._exit_function)
+        self._listener.close()
+        _close([self._alive_r, self._woken, self._wakes])
+        _close(self._clients.values())
+
+    def _restore_signals(self):
         for number, handler in self._before:
             _signal.signal(number, handler)
-        self._listener.close()
-        _close([self._alive_r, self._woken, self._wakes, client])
-        _close(self._clients.values())
+
+
+def _run(data, *fds):
+    """Run the process that *data* brings; its exit code."""
+    _state._forkserver_alive_fd, resource_tracker._resource_tracker._fd, *rest = fds
+    _state._inherited_fds = rest
+    return _started.main(data, os.dup(data))
+
+
+def _exit_after(function, *args):
+    """Exit, in a process just forked, with what *function* returns."""
+    code = 1
+    try:
+        code = function(*args)
+    except Exception:
+        sys.excepthook(*sys.exc_info())
+        sys.stderr.flush()
+    finally:
+        try:
+            if _runs_atexit:
+                atexit._run_exitfuncs()
+        finally:
+            os._exit(code)
 
 
 def _socket_of(fd):

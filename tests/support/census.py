@@ -6,7 +6,7 @@ with a list of what is left. A test that failed on its own is only cleaned up af
 that pytest keeps may rightly hold on to things.
 
 What the standard library starts once and keeps (forkserver, resource tracker and their pipes) is
-not a leak; `singletons` knows it.
+not a leak; `singletons` knows it.  Nor is the process that fastmp's fork server has forked ahead.
 """
 
 import gc
@@ -62,12 +62,39 @@ def singletons():
     return pids - {None}, fds - {None}
 
 
+def spares():
+    """The pids of what the fork server has forked for nobody yet.
+
+    Each of its children has the pipe by which the server learns that all who use it have ended.
+    """
+    forkserver = _stdlib("forkserver")
+    server = forkserver and forkserver._forkserver._forkserver_pid
+    if server is None:
+        return set()
+    alive = os.readlink(f"/proc/self/fd/{forkserver._forkserver._forkserver_alive_fd}")
+    return {
+        proc.pid
+        for proc in procs.scan().values()
+        if proc.ppid == server and proc.state != "Z" and alive not in _held_by(proc.pid)
+    }
+
+
+def _held_by(pid):
+    try:
+        names = os.listdir(f"/proc/{pid}/fd")
+        return {os.readlink(f"/proc/{pid}/fd/{name}") for name in names}
+    except (FileNotFoundError, ProcessLookupError):
+        return set()  # it has just ended
+
+
 def _processes(allowed):
     family = procs.family(os.getpid())
+    idle = spares()
     return {
         proc.identity: proc
         for proc in family.values()
         if proc.pid not in allowed
+        and proc.pid not in idle
         # A tracker that the forkserver started for its children, as the stdlib does.
         and not (proc.ppid in allowed and procs.is_tracker(proc.pid))
         # An orphan's zombie is init's to reap, a sibling's its parent's.

@@ -28,7 +28,7 @@ if __name__ == "__main__":  # the process, started with -S: no site-packages, no
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
     import procs
 else:
-    from . import procs
+    from . import census, procs
 
 STACKS_SIGNAL = signal.SIGRTMAX - 1  # faulthandler dumps all threads, with or without the GIL
 RAISE_SIGNAL = signal.SIGRTMAX - 2  # raises in the main thread
@@ -76,7 +76,8 @@ class Watchdog:
         self._send(
             arm=self.default_seconds if seconds is None else seconds,
             test=test,
-            keep=list(procs.family(os.getpid())),
+            # What the fork server has forked ahead may become the test's.
+            keep=list(procs.family(os.getpid()).keys() - census.spares()),
             report=self.report_path,
         )
 
