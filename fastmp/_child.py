@@ -2,10 +2,10 @@
 
 A page that the child writes to is copied first, and a reference count is a write, so every object
 it looks at costs: of the time that a child takes which does nothing, a third was spent in
-``BaseProcess._bootstrap()``, most of it on opening /dev/null as its standard input.  Here are the
-same steps without the needless ones.  They are taken only in the place of a ``_bootstrap()`` that
-is known step by step; any other (a later Python's, a subclass's, one that a tool has put there) is
-called.
+``BaseProcess._bootstrap()``.  Here are the same steps without the needless ones, and what can be
+made or decided before the fork is, by ``prepare()``, for this child and those after it.  They are
+taken only in the place of a ``_bootstrap()`` that is known step by step; any other (a later
+Python's, a subclass's, one that a tool has put there) is called.
 
 A spawned child takes these steps too: it has no pages to copy, but may not have loaded
 ``multiprocessing.util`` yet, and what was not loaded has nothing to be done about.
@@ -17,12 +17,18 @@ import itertools
 import os
 import sys
 import threading
+from _thread import get_native_id
 
-from . import _exit, _std, process, util
+from . import _exit, _std, process
+
+TYPE_CHECKING = False  # for type checkers, without importing typing
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["bootstrap", "flush_std_streams", "prepare", "run"]
 
 _context = _std.context
+_names_of_process = vars(process)
 _bootstrap = process.BaseProcess._bootstrap
 
 # What the known versions of _bootstrap() refer to, 3.10-3.13; up to 3.12 _exit_function too.
@@ -45,6 +51,8 @@ _is_known = (
     _names(_bootstrap) in (_STEPS, _STEPS | {"_exit_function"})
     and _names(process.BaseProcess._after_fork) == _AFTER_FORK
 )
+
+_shutdown = threading._shutdown
 
 # Up to 3.12 the known _bootstrap() calls the exit function, as no atexit handler runs after fork.
 _calls_exit_function = _is_known and "_exit_function" in _bootstrap.__code__.co_names
@@ -74,89 +82,153 @@ class _Nothing(io.RawIOBase):
         return self.fileno()
 
 
-# The next child's standard input, made in the parent: there it costs least.
-_stdin = None
+#: ``multiprocessing.util``, once it is loaded.
+_util = None
+
+
+def _know(module):
+    global _util
+    _util = module
+
+
+_std.when_loaded("util", _know)
+
+
+#
+# Before the fork
+#
+
+
+class _Prepared:
+    """What the children of this process need: each takes it in its own copy."""
+
+    def __init__(self):
+        self.is_taken = False
+        self.current = None  # this process, kept in the child as well: its end would cost
+        self.parent = None  # the child's parent_process()
+        self.old_stdin: Any = None
+        self.close_stdin: Any = None
+        self.stdin = io.TextIOWrapper(io.BufferedReader(_Nothing()), encoding="utf-8")
+        self.stdin.mode = "r"  # type: ignore[misc]  # as open() does
+        # What becomes of the names of multiprocessing.process, with two that are the child's.
+        self.names = {"_process_counter": itertools.count(1), "_children": set()}
+
+    def look_at(self, stdin):
+        """Find out how to close a standard input at the least cost.
+
+        The layers of a file say that they are closed when the lowest is.
+        """
+        self.old_stdin = stdin
+        self.close_stdin = getattr(stdin, "close", None)
+        if type(stdin) is io.TextIOWrapper and type(stdin.buffer) is io.BufferedReader:
+            raw = stdin.buffer.raw
+            if type(raw) is io.FileIO:
+                self.close_stdin = raw.close
+
+    def parent_called(self, name, pid):
+        """The object for the parent, which may have been renamed since the last child."""
+        parent = self.parent
+        if parent is None or parent._pid != pid or parent._name != name:
+            parent = self.parent = process._ParentProcess(name, pid, None)
+        return parent
+
+
+_prepared: "_Prepared | None" = None
 
 # What to do after the fork, in classes that leave it to the stdlib's BaseProcess.
 _plain_hooks: tuple = ()
 
 
-def prepare():
-    """Make, before the fork, what the child is going to need."""
-    global _stdin, _plain_hooks
-    if _stdin is None:
-        _stdin = io.TextIOWrapper(io.BufferedReader(_Nothing()), encoding="utf-8")
-        _stdin.mode = "r"  # type: ignore[misc]  # as open() does
+def prepare(process_obj=None):
+    """Make, before the fork, what the child is going to need.
+
+    Of *process_obj*, what bootstrap() has to know, which may be called in a thread among others:
+    whether there are hooks to call, the start method to set or None, and the parent; None if its
+    ``_bootstrap()`` is another than the known one.
+    """
+    global _prepared, _plain_hooks
+    ready = _prepared
+    if ready is None or ready.is_taken:
+        ready = _prepared = _Prepared()
+    if sys.stdin is not ready.old_stdin:
+        ready.look_at(sys.stdin)
+    if process_obj is None or not _is_known or type(process_obj)._bootstrap is not _bootstrap:
+        return None
     if not _plain_hooks:
         from .context import Process
 
         # The default Process asks the context in force, which is known if it gets here.
         _plain_hooks = (process.BaseProcess._after_fork, Process._after_fork)
+    ready.current = process._current_process
+    method = process_obj._start_method
+    if method is not None:
+        context = _context._default_context._actual_context
+        if context is not None and context._name == method:
+            method = None
+    parent = ready.parent_called(process_obj._parent_name, process_obj._parent_pid)
+    return type(process_obj)._after_fork not in _plain_hooks, method, parent
 
 
-def bootstrap(process_obj, parent_sentinel):
-    """``process_obj._bootstrap()``: run it; its exit code."""
-    if _is_known and type(process_obj)._bootstrap is _bootstrap:
-        return _run_known(process_obj, parent_sentinel)
-    return process_obj._bootstrap(parent_sentinel=parent_sentinel)
+#
+# In the child
+#
 
 
-def run(process_obj, parent_sentinel):
-    """Be the child: run *process_obj* and exit."""
+def run(process_obj, parent_sentinel, known, runs_atexit):
+    """Be the child of a fork: run *process_obj* and exit.
+
+    *known* is what ``prepare(process_obj)`` said, *runs_atexit* whether exit functions are called.
+    """
     code = 1
-    runs_atexit = hasattr(_std.popen_fork, "atexit")  # since 3.13
     try:
         if runs_atexit:
             atexit._clear()
-            atexit.register(_exit.chosen())
-        code = bootstrap(process_obj, parent_sentinel)
+            atexit.register(_exit.handler if _util is None else _exit.chosen())
+        code = bootstrap(process_obj, parent_sentinel, known)
     finally:
         # Whatever happens, the child must not go on in its parent's code.
         try:
-            if runs_atexit:
+            if runs_atexit and not _has_nothing_to_do_at_exit():
                 atexit._run_exitfuncs()
         finally:
             os._exit(code)
 
 
-def _run_known(self, parent_sentinel):
-    """BaseProcess._bootstrap(), step by step."""
-    global _stdin
+def bootstrap(self, parent_sentinel, known):
+    """``self._bootstrap()``: run it; its exit code.  *known*: what ``prepare(self)`` said."""
+    if known is None:
+        return self._bootstrap(parent_sentinel=parent_sentinel)
+    has_hook, method, parent = known
+    ready = _prepared
+    ready.is_taken = True
     try:
-        method = self._start_method
         if method is not None:
-            context = _context._default_context._actual_context
-            if context is None or context._name != method:
-                _context._force_start_method(method)
-        process._process_counter = itertools.count(1)
-        process._children = set()
+            _context._force_start_method(method)
+        parent._sentinel = parent_sentinel
+        names = ready.names
+        names["_current_process"] = self
+        names["_parent_process"] = parent
+        _names_of_process.update(names)
         stdin = sys.stdin
         if stdin is not None:
-            sys.stdin, _stdin = _stdin, None
+            sys.stdin = ready.stdin
             try:
-                stdin.close()
+                if stdin is ready.old_stdin:
+                    ready.close_stdin()
+                else:
+                    stdin.close()
             except (OSError, ValueError):
                 pass
-        old_process = process._current_process
-        process._current_process = self
-        process._parent_process = process._ParentProcess(
-            self._parent_name, self._parent_pid, parent_sentinel
-        )
         if threading._HAVE_THREAD_NATIVE_ID:
-            threading.main_thread()._set_native_id()
-        try:
-            if type(self)._after_fork in _plain_hooks:
-                if _std.is_loaded(util):
-                    util._finalizer_registry.clear()
-                    if util._afterfork_registry.data:
-                        util._run_after_forkers()
-            else:
-                self._after_fork()
-        finally:
-            # What runs after the fork may still need it.
-            del old_process
-        if _is_logging():
-            util.info("child process calling self.run()")
+            threading._main_thread._native_id = get_native_id()
+        if has_hook:
+            self._after_fork()
+        elif _util is not None:
+            _util._finalizer_registry.clear()
+            if _util._afterfork_registry.data:
+                _util._run_after_forkers()
+        if _util is not None and _util._logger:
+            _util.info("child process calling self.run()")
         try:
             self.run()
             exitcode = 0
@@ -178,21 +250,37 @@ def _run_known(self, parent_sentinel):
         sys.stderr.write(f"Process {self.name}:\n")
         traceback.print_exc()
     finally:
-        threading._shutdown()
-        if _is_logging():
-            util.info(f"process exiting with exitcode {exitcode}")
+        if not _has_nothing_to_shut_down():
+            threading._shutdown()
+        if _util is not None and _util._logger:
+            _util.info(f"process exiting with exitcode {exitcode}")
         flush_std_streams()
     return exitcode
 
 
-def _is_logging():
-    return _std.is_loaded(util) and util._logger
+def _has_nothing_to_shut_down():
+    """Whether no thread is to be waited for, and nothing comes after that could tell."""
+    return (
+        threading._shutdown is _shutdown
+        and len(threading._active) == 1
+        and not threading._limbo
+        and not threading._threading_atexits
+        and _has_nothing_to_do_at_exit()
+    )
+
+
+def _has_nothing_to_do_at_exit():
+    """Whether there is no exit function but the stdlib's, and nothing for that to do."""
+    return _util is None and not process._children and atexit._ncallbacks() == 1
 
 
 def flush_std_streams():
     """What the standard library has in ``util``, which may not be loaded."""
-    for name in "stdout", "stderr":
-        try:
-            getattr(sys, name).flush()
-        except (AttributeError, ValueError):
-            pass
+    try:
+        sys.stdout.flush()
+    except (AttributeError, ValueError):
+        pass
+    try:
+        sys.stderr.flush()
+    except (AttributeError, ValueError):
+        pass

@@ -15,7 +15,7 @@ TYPE_CHECKING = False  # for type checkers, without importing typing
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["chosen", "keep_place"]
+__all__ = ["chosen", "handler", "keep_place"]
 
 
 class _Handler:
@@ -64,8 +64,8 @@ class _Handler:
         return self if function is self._function else function
 
 
-_handler = _Handler()
-chosen = _handler.chosen
-keep_place = _handler.keep_place
+handler = _Handler()
+chosen = handler.chosen
+keep_place = handler.keep_place
 
-_std.when_loaded("util", _handler.know)
+_std.when_loaded("util", handler.know)

@@ -30,7 +30,15 @@ _is_known = frozenset(_code.co_names) in (_NAMES, _OLDER_NAMES)
 
 def fork():
     """os.fork()."""
-    if not (_is_known and _is_alone()):
+    # Whether no other thread runs, begins, or ended that anybody still knows.
+    is_alone = (
+        _is_known
+        and len(threading._active) == len(threading._dangling.data) == 1
+        and not threading._limbo
+        and threading._active.get(get_ident()) is threading._main_thread
+        and not threading._active_limbo_lock._is_owned()
+    )
+    if not is_alone:
         return os.fork()
     _hook.__code__ = _nothing
     try:
@@ -40,13 +48,3 @@ def fork():
     if pid == 0 and (len(threading._active) > 1 or threading._limbo):
         _hook()  # a signal's handler has started a thread just before the fork
     return pid
-
-
-def _is_alone():
-    """Whether no other thread runs, begins, or ended that anybody still knows."""
-    return (
-        len(threading._active) == len(threading._dangling) == 1
-        and not threading._limbo
-        and threading._active.get(get_ident()) is threading._main_thread
-        and not threading._active_limbo_lock._is_owned()
-    )

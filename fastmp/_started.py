@@ -65,8 +65,7 @@ def main(fd, parent_sentinel):
             self = load(from_parent)
         finally:
             del process.current_process()._inheriting
-    _child.prepare()
-    return _child.bootstrap(self, parent_sentinel)
+    return _child.bootstrap(self, parent_sentinel, _child.prepare(self))
 
 
 def _prepare(data):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import MutableMapping
+from importlib import import_module
 
 from . import _std, process
 
@@ -189,6 +190,17 @@ class BaseContext(_original.BaseContext):
 #
 
 
+class _Launchers(dict):
+    """The launchers' Popen classes, each loaded when it is first asked for."""
+
+    def __missing__(self, method):
+        launcher = import_module(f".launch_{method}", __package__)
+        return self.setdefault(method, launcher.Popen)
+
+
+_launchers = _Launchers()
+
+
 class _Interruptible:
     """`interrupt()` for the Pythons whose BaseProcess lacks it (before 3.14)."""
 
@@ -219,25 +231,19 @@ class Process(_Interruptible, _original.Process):
 class ForkProcess(_Interruptible, _original.ForkProcess):
     @staticmethod
     def _Popen(process_obj):
-        from .launch_fork import Popen
-
-        return Popen(process_obj)
+        return _launchers["fork"](process_obj)
 
 
 class SpawnProcess(_Interruptible, _original.SpawnProcess):
     @staticmethod
     def _Popen(process_obj):
-        from .launch_spawn import Popen
-
-        return Popen(process_obj)
+        return _launchers["spawn"](process_obj)
 
 
 class ForkServerProcess(_Interruptible, _original.ForkServerProcess):
     @staticmethod
     def _Popen(process_obj):
-        from .launch_forkserver import Popen
-
-        return Popen(process_obj)
+        return _launchers["forkserver"](process_obj)
 
 
 #

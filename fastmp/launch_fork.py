@@ -25,6 +25,8 @@ else:
     _fork = fork
 
 
+_runs_atexit = hasattr(_std.popen_fork, "atexit")  # in a child: since 3.13
+
 _original_init = _std.popen_fork.Popen.__init__
 _is_known = frozenset(_original_init.__code__.co_names) == frozenset(
     ["util", "_flush_std_streams", "returncode", "finalizer", "_launch"]
@@ -44,9 +46,9 @@ class Popen(_core.Popen, _std.popen_fork.Popen):
         self._launch(process_obj)
 
     def _launch(self, process_obj):
-        _child.prepare()
+        known = _child.prepare(process_obj)
         if self._fork(_fork) == 0:
-            _child.run(process_obj, self.sentinel)
+            _child.run(process_obj, self.sentinel, known, _runs_atexit)
 
     @property
     def finalizer(self):

@@ -261,6 +261,9 @@ def test_the_childs_standard_input(same):
         import io, select, subprocess
 
         def look(depth):
+            old = sys.__stdin__
+            layers = old, old.buffer, old.buffer.raw
+            say([layer.closed and complaint(layer.read) for layer in layers])
             stdin = sys.stdin
             say(type(stdin), type(stdin.buffer), stdin.encoding, stdin.errors, stdin.mode)
             say(stdin.closed, stdin.readable(), stdin.writable(), stdin.isatty())
@@ -292,6 +295,50 @@ def test_the_childs_standard_input(same):
                 p.start()
                 p.join()
                 say(p.exitcode, stdin.closed)
+        """
+    )
+
+
+def test_threads_start_processes_of_several_kinds(same):
+    """What one child needs is not what was made ready for another."""
+    same(
+        """
+        ctx = mp.get_context("fork")
+
+        class Hooked(ctx.Process):
+            def _after_fork(self):
+                super()._after_fork()
+                self.hooked = True
+
+        class Booted(ctx.Process):
+            def _bootstrap(self, *args, **kwargs):
+                self.booted = True
+                return super()._bootstrap(*args, **kwargs)
+
+        def look():
+            p = mp.current_process()
+            right = {
+                Hooked: vars(p).get("hooked"), Booted: vars(p).get("booted"),
+                ctx.Process: not vars(p).get("hooked") and not vars(p).get("booted"),
+                mp.Process: mp.get_start_method() == "fork",
+            }
+            sys.exit(3 if right[type(p)] and mp.parent_process().pid == os.getppid() else 4)
+
+        def start(kind, codes):
+            for _ in range(20):
+                p = kind(target=look)
+                p.start()
+                p.join()
+                codes.append(p.exitcode)
+
+        if __name__ == "__main__":
+            mp.set_start_method("fork")
+            codes = []
+            kinds = Hooked, Booted, ctx.Process, mp.Process
+            threads = [threading.Thread(target=start, args=(kind, codes)) for kind in kinds]
+            [thread.start() for thread in threads]
+            [thread.join() for thread in threads]
+            say(codes)
         """
     )
 
