@@ -3,6 +3,8 @@
 from ..rows import expect, row, timed
 
 LENGTH = 1000
+SMALL = range(LENGTH)
+LARGE = range(1_000_000, 1_000_000 + LENGTH)  # beyond the ints that fastmp makes only once
 
 
 def _add(number, n):
@@ -82,13 +84,19 @@ def array_load(side):
     yield sample
 
 
-@row("array", f"Array('i'): arr[:] of {LENGTH}")
-def array_copy(side):
-    array = side.context().Array("i", range(LENGTH))
+def _copying(numbers):
+    def opened(side):
+        array = side.context().Array("i", numbers)
 
-    def sample(n):
-        seconds, numbers = timed(copy, array, n)
-        expect(numbers, list(range(LENGTH)))
-        return seconds
+        def sample(n):
+            seconds, copied = timed(copy, array, n)
+            expect(copied, list(numbers))
+            return seconds
 
-    yield sample
+        yield sample
+
+    return opened
+
+
+row("array", f"Array('i'): arr[:] of {LENGTH}")(_copying(SMALL))
+row("array", f"Array('i'): arr[:] of {LENGTH} from {LARGE[0]:,} on")(_copying(LARGE))
