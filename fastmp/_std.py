@@ -12,6 +12,7 @@ only: those that were loaded already move here; the others are loaded from the s
 can be pickled by reference and found again in any other process, replaced or not.
 """
 
+import _signal  # type: ignore[import-not-found]
 import os
 import sys
 import types
@@ -34,8 +35,9 @@ __all__ = [
 #: Modules with a native counterpart.  All others are shared.
 OVERRIDDEN = frozenset(["connection", "context", "pool", "queues", "sharedctypes", "synchronize"])
 
-# What an original imports for a function that is seldom called, and takes 5 ms to load.
-_DEFERRED = {"connection": frozenset(["tempfile"])}
+# What a module imports for a function that is seldom called: tempfile takes 5 ms to load; signal,
+# which loads enum, a tenth of the time of a spawned process.
+_DEFERRED = {"connection": frozenset(["tempfile"]), "process": frozenset(["signal"])}
 
 _PACKAGE = "multiprocessing"
 _HERE = __name__  # fastmp._std
@@ -300,6 +302,14 @@ def inherit(namespace):
             namespace.setdefault(name, value)
 
 
+def _name_exit_codes(process):
+    """Give *process* the names that it has found in no module ``signal``, which was deferred."""
+    if not process._exitcode_to_name:
+        for name, number in vars(_signal).items():
+            if name.startswith("SIG") and "_" not in name:
+                process._exitcode_to_name[-number] = f"-{name}"
+
+
 def __getattr__(name):
     if name.startswith("__"):
         raise AttributeError(name)
@@ -310,3 +320,4 @@ def __getattr__(name):
 
 
 sys.meta_path.insert(0, _Finder)
+when_loaded("process", _name_exit_codes)

@@ -8,7 +8,7 @@ the same classes.
 
 from __future__ import annotations
 
-import signal
+import _signal  # type: ignore[import-not-found]  # not signal, which loads enum
 from collections.abc import MutableMapping
 from importlib import import_module
 
@@ -215,7 +215,7 @@ class _Interruptible:
             if hasattr(popen, "interrupt"):
                 popen.interrupt()
             else:
-                popen._send_signal(signal.SIGINT)
+                popen._send_signal(_signal.SIGINT)
 
 
 class Process(_Interruptible, _original.Process):

@@ -1,6 +1,7 @@
 """What starting a process loads, in the parent and in the child: modules, and the main module."""
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -85,7 +86,7 @@ def test_a_main_module_that_changes(same):
 def test_a_spawned_child_loads_what_it_needs(tmp_path):
     """And what it does not need, only when somebody asks for it."""
     body = """
-        HEAVY = "pickle", "runpy", "selectors", "socket", "subprocess"
+        HEAVY = "enum", "pickle", "runpy", "selectors", "socket", "subprocess"
 
         def work():
             say([name for name in HEAVY if name in sys.modules])
@@ -147,6 +148,35 @@ def test_modules_that_are_loaded_late():
     ]
 
 
+def test_the_module_signal_is_loaded_late():
+    """And the names of exit codes are there all the same."""
+    body = """if True:
+        import os, sys
+        import fastmp
+        from multiprocessing import process
+        codes = dict(process._exitcode_to_name)
+        assert "enum" not in sys.modules
+        import signal as module
+        assert "enum" not in sys.modules and module.__name__ == "signal"
+        module.signal(module.SIGUSR1, lambda number, frame: print("handled", number))
+        os.kill(os.getpid(), module.SIGUSR1)
+        from signal import *
+        assert Signals is module.Signals and SIGTERM is module.SIGTERM
+        names = [name for name in vars(module) if name[:3] == "SIG" and "_" not in name]
+        assert codes == {-getattr(module, name): f"-{name}" for name in names}
+        import importlib
+        assert importlib.reload(module) is module is sys.modules["signal"]
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(body)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr == ""
+    assert done.stdout == f"handled {signal.SIGUSR1.value}\n"
+
+
 def test_what_a_small_program_does_not_load(tmp_path):
     """Their import would take a third of its time."""
     script = tmp_path / "script.py"
@@ -158,7 +188,7 @@ def test_what_a_small_program_does_not_load(tmp_path):
                 p = multiprocessing.get_context("fork").Process(target=len, args=("",))
                 p.start()
                 p.join()
-                heavy = "pickle queue socket subprocess tempfile typing pkgutil".split()
+                heavy = "enum pickle queue socket subprocess tempfile typing pkgutil".split()
                 print(multiprocessing.__name__, [name for name in heavy if name in sys.modules])
                 from multiprocessing import connection, util
                 print(vars(connection)["tempfile"] is sys.modules["tempfile"])
