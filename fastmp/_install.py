@@ -6,7 +6,6 @@ wrapped to put the same substitution in front of the command.  A forkserver that
 be told so; the preparation data that its children read first does it for them.
 """
 
-import functools
 import os
 import sys
 
@@ -101,6 +100,8 @@ def _with_command(args, change):
 
 def wrap_launch(util):
     """Have the children that *util* starts run what child_command() says."""
+    import functools  # which the module's own imports have loaded by now
+
     launch = util.spawnv_passfds
 
     @functools.wraps(launch)
@@ -113,6 +114,8 @@ def wrap_launch(util):
 def _wrap_preparation(forkserver):
     if forkserver._forkserver._forkserver_address is None:
         return
+    import functools
+
     prepare = forkserver.spawn.get_preparation_data
 
     @functools.wraps(prepare)

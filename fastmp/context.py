@@ -9,7 +9,7 @@ the same classes.
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # not signal, which loads enum
-from collections.abc import MutableMapping
+from _collections_abc import MutableMapping  # collections takes 1 ms to load
 from importlib import import_module
 
 from . import _std, process

@@ -189,6 +189,8 @@ def test_what_a_small_program_does_not_load(tmp_path):
                 p.start()
                 p.join()
                 heavy = "enum pickle queue socket subprocess tempfile typing pkgutil".split()
+                if sys.version_info >= (3, 13):  # before, threading itself loads functools
+                    heavy += ["functools", "collections"]
                 print(multiprocessing.__name__, [name for name in heavy if name in sys.modules])
                 from multiprocessing import connection, util
                 print(vars(connection)["tempfile"] is sys.modules["tempfile"])
