@@ -99,6 +99,21 @@ _std.when_loaded("util", _know)
 #
 
 
+def _closing(stdin: "Any"):
+    """What closes a standard input at the least cost.
+
+    The layers of a file say that they are closed when the lowest is.
+    """
+    try:
+        if type(stdin) is io.TextIOWrapper and type(stdin.buffer) is io.BufferedReader:
+            raw = stdin.buffer.raw
+            if type(raw) is io.FileIO:
+                return raw.close
+    except ValueError:  # a layer was detached
+        pass
+    return lambda: stdin.close()
+
+
 class _Prepared:
     """What the children of this process need: each takes it in its own copy."""
 
@@ -106,24 +121,12 @@ class _Prepared:
         self.is_taken = False
         self.current = None  # this process, kept in the child as well: its end would cost
         self.parent = None  # the child's parent_process()
-        self.old_stdin: Any = None
-        self.close_stdin: Any = None
+        self.old_stdin = sys.__stdin__
+        self.close_stdin = _closing(sys.__stdin__)
         self.stdin = io.TextIOWrapper(io.BufferedReader(_Nothing()), encoding="utf-8")
         self.stdin.mode = "r"  # type: ignore[misc]  # as open() does
         # What becomes of the names of multiprocessing.process, with two that are the child's.
         self.names = {"_process_counter": itertools.count(1), "_children": set()}
-
-    def look_at(self, stdin):
-        """Find out how to close a standard input at the least cost.
-
-        The layers of a file say that they are closed when the lowest is.
-        """
-        self.old_stdin = stdin
-        self.close_stdin = getattr(stdin, "close", None)
-        if type(stdin) is io.TextIOWrapper and type(stdin.buffer) is io.BufferedReader:
-            raw = stdin.buffer.raw
-            if type(raw) is io.FileIO:
-                self.close_stdin = raw.close
 
     def parent_called(self, name, pid):
         """The object for the parent, which may have been renamed since the last child."""
@@ -150,8 +153,6 @@ def prepare(process_obj=None):
     ready = _prepared
     if ready is None or ready.is_taken:
         ready = _prepared = _Prepared()
-    if sys.stdin is not ready.old_stdin:
-        ready.look_at(sys.stdin)
     if process_obj is None or not _is_known or type(process_obj)._bootstrap is not _bootstrap:
         return None
     if not _plain_hooks:
