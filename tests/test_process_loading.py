@@ -20,6 +20,15 @@ MAINS = {
 }
 
 
+def run_python(*arguments):
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+
+
 def test_no_module_of_fastmp_is_loaded_needlessly(tmp_path):
     """Starting a process by fork brings neither the fork server nor spawn."""
     body = """
@@ -135,12 +144,7 @@ def test_modules_that_are_loaded_late():
         assert importlib.reload(util) is util is fastmp.util
         print(util.spawnv_passfds.__wrapped__.__name__)
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(body)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
+    done = run_python("-c", textwrap.dedent(body))
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
         "module 'multiprocessing.util' has no attribute 'no_such_name'",
@@ -167,12 +171,7 @@ def test_the_module_signal_is_loaded_late():
         import importlib
         assert importlib.reload(module) is module is sys.modules["signal"]
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(body)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
+    done = run_python("-c", textwrap.dedent(body))
     assert done.stderr == ""
     assert done.stdout == f"handled {signal.SIGUSR1.value}\n"
 
@@ -200,11 +199,6 @@ def test_what_a_small_program_does_not_load(tmp_path):
             """
         )
     )
-    done = subprocess.run(
-        [sys.executable, "-m", "fastmp", str(script)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
+    done = run_python("-m", "fastmp", str(script))
     assert done.stderr == ""
     assert done.stdout.splitlines() == ["fastmp []", "True", "False", "True tmp"]
