@@ -35,9 +35,29 @@ __all__ = [
 #: Modules with a native counterpart.  All others are shared.
 OVERRIDDEN = frozenset(["connection", "context", "pool", "queues", "sharedctypes", "synchronize"])
 
-# What a module imports for a function that is seldom called: tempfile takes 5 ms to load; signal,
-# which loads enum, a tenth of the time of a spawned process.
-_DEFERRED = {"connection": frozenset(["tempfile"]), "process": frozenset(["signal"])}
+
+class _LateNames:
+    """``tempfile._RandomNameSequence()``, of which a SemLock of the stdlib's takes its name."""
+
+    _names = None
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if self._names is None:
+            self._names = import_module("tempfile")._RandomNameSequence()
+        return next(self._names)
+
+
+# What a module imports for a function that is seldom called, and what it sees in there while it is
+# being loaded itself.  tempfile takes 5 ms to load, with shutil, random and three compressors;
+# signal, which loads enum, a tenth of the time of a spawned process.
+_DEFERRED: dict = {
+    "connection": {"tempfile": {}},
+    "process": {"signal": {}},
+    "synchronize": {"tempfile": {"_RandomNameSequence": _LateNames}},
+}
 
 _PACKAGE = "multiprocessing"
 _HERE = __name__  # fastmp._std
@@ -88,7 +108,7 @@ class _ThenLoader:
     What it imports of the modules *deferred* is loaded when it is used.
     """
 
-    def __init__(self, loader, thens, deferred=()):
+    def __init__(self, loader, thens, deferred):
         self._loader = loader
         self._thens = thens
         self._deferred = deferred
@@ -111,9 +131,9 @@ class _ThenLoader:
 
 
 class _Deferring(local):
-    """What this thread is to load late."""
+    """What this thread is to load late: {module: {name: what stands for it meanwhile}}."""
 
-    names: frozenset = frozenset()
+    names: dict = {}
 
 
 _deferring = _Deferring()
@@ -154,6 +174,9 @@ class _LateLoader:
                 namespace.update(set_early)
 
         def __getattr__(name):
+            stand_ins = _deferring.names.get(module.__name__, {})
+            if name in stand_ins:
+                return stand_ins[name]
             load()
             try:
                 return namespace[name]
@@ -212,7 +235,7 @@ class _Finder:
             spec.loader = _LateLoader(spec.loader, _late[name])
         elif spec is not None and (name in _when_loaded or name in _DEFERRED):
             thens = _when_loaded.get(name, ())
-            spec.loader = _ThenLoader(spec.loader, thens, _DEFERRED.get(name, ()))
+            spec.loader = _ThenLoader(spec.loader, thens, _DEFERRED.get(name, {}))
         return spec
 
     @staticmethod
@@ -222,7 +245,7 @@ class _Finder:
             return None
         if name not in OVERRIDDEN or not _replaced:
             return ModuleSpec(full_name, _AliasLoader(f"{_PACKAGE}.{name}"))
-        spec.loader = _ThenLoader(spec.loader, [_set_home], _DEFERRED.get(name, ()))
+        spec.loader = _ThenLoader(spec.loader, [_set_home], _DEFERRED.get(name, {}))
         return spec
 
     @classmethod

@@ -176,6 +176,28 @@ def test_the_module_signal_is_loaded_late():
     assert done.stdout == f"handled {signal.SIGUSR1.value}\n"
 
 
+def test_locks_and_queues_do_without_tempfile():
+    """And what the stdlib's own SemLock takes from it is there when it is asked for."""
+    body = """if True:
+        import sys
+        import fastmp
+        context = fastmp.get_context("spawn")
+        context.Lock(), context.Queue(), context.Event(), context.Pipe()
+        loaded = lambda: [name for name in ("shutil", "random", "lzma") if name in sys.modules]
+        print(loaded())
+        from multiprocessing import synchronize
+        theirs = fastmp._std.synchronize
+        print(loaded(), iter(theirs.SemLock._rand) is theirs.SemLock._rand)
+        one, other = (theirs.Lock(ctx=context)._semlock.name for _ in "12")
+        print(one[:4], one != other)
+        import tempfile
+        print(tempfile._RandomNameSequence.__module__, theirs.tempfile is tempfile, len(loaded()))
+    """
+    done = run_python("-c", textwrap.dedent(body))
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == ["[]", "[] True", "/mp- True", "tempfile True 3"]
+
+
 def test_what_a_small_program_does_not_load(tmp_path):
     """Their import would take a third of its time."""
     script = tmp_path / "script.py"
