@@ -6,6 +6,9 @@ from ..rows import Unable, expect, row, timed
 
 LARGE = 64 << 20
 QUICK_LARGE = 4 << 20
+# Of a sample: a virtual machine may have given memory that nobody used for two seconds back to its
+# host, and then the first message has to get it again.
+MESSAGES = 4
 
 
 def digest(thing):
@@ -85,4 +88,4 @@ NAMES = []
 for _kind, _make in (("bytes", some_bytes), ("numpy array", numpy_array)):
     for _name in ("Queue", "Pipe"):
         NAMES.append(f"{_name}: 64 MiB {_kind} (4 MiB if quick)")
-        row("large", NAMES[-1], count=1)(_large(_name == "Queue", _make))
+        row("large", NAMES[-1], count=MESSAGES, quick_count=1)(_large(_name == "Queue", _make))
