@@ -49,10 +49,16 @@ class Server:
         return [pid for pid in census.spares() if procs.runs(pid)]
 
     def spare(self):
-        """The pid of its spare, once that is ready."""
-        (pid,) = eventually(self.spares)
-        eventually(lambda: procs.read(pid).state == "S")
+        """The pid of its spare, once that is ready.
+
+        A child that ends has closed its descriptors, and is no zombie yet: it does not sleep.
+        """
+        (pid,) = eventually(lambda: len(found := self._asleep()) == 1 and found)
         return pid
+
+    def _asleep(self):
+        found = [procs.read(pid) for pid in self.spares()]
+        return [proc.pid for proc in found if proc is not None and proc.state == "S"]
 
     def stop(self):
         forkserver._forkserver._stop()
@@ -251,8 +257,10 @@ def test_it_ignores_an_interrupt_and_its_process_does_not(server):
 
 def test_it_ends_with_a_server_that_is_killed(server):
     spare = server.spare()
-    os.kill(server.pid, signal.SIGKILL)
+    killed = server.pid
+    os.kill(killed, signal.SIGKILL)
     eventually(lambda: not procs.runs(spare))
+    eventually(lambda: not procs.runs(killed))  # or it could be asked, with its socket closed
     assert run(targets.exit_with, (7,))[1] == 7  # by another server
     assert server.errors() == ""
 
