@@ -22,7 +22,7 @@ from .suites.channels import BATCH, MANY, TRIPS
 from .suites.large import NAMES, size_for
 from .suites.locks import acquire_and_release
 from .suites.processes import EXIT_CODE
-from .suites.values import LARGE, LENGTH, SMALL, load, store
+from .suites.values import COPIED, LENGTH, SMALL, load, store
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = ("base", "platform", "sync", "arena", "channel")
@@ -100,9 +100,9 @@ def _to_list(numbers, n):
     return answer
 
 
-def _array_array(loop, check, first=0):
+def _array_array(loop, check, contents=SMALL):
     def opened(side):
-        numbers = array.array("i", range(first, first + LENGTH))
+        numbers = array.array("i", contents)
 
         def sample(n):
             seconds, answer = timed(loop, numbers, n)
@@ -120,12 +120,14 @@ way("Array('i'): arr[i] = x", "limit: array.array")(
 way("Array('i'): arr[i]", "limit: array.array")(
     _array_array(load, lambda numbers, answer, n: expect(answer, (n - 1) % LENGTH))
 )
-way(f"Array('i'): arr[:] of {LENGTH}", "limit: array.array")(
-    _array_array(_to_list, lambda numbers, answer, n: expect(answer, list(SMALL)))
-)
-way(f"Array('i'): arr[:] of {LENGTH} from {LARGE[0]:,} on", "limit: array.array")(
-    _array_array(_to_list, lambda numbers, answer, n: expect(answer, list(LARGE)), LARGE[0])
-)
+for _name, _contents in COPIED.items():
+    way(_name, "limit: array.array")(
+        _array_array(
+            _to_list,
+            lambda numbers, answer, n, wanted=_contents: expect(answer, list(wanted)),
+            _contents,
+        )
+    )
 
 
 #

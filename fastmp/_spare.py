@@ -70,7 +70,7 @@ def prepare():
 def rehearse():
     """Touch what a child is going to touch, so that its pages are copied before there is a request.
 
-    These are the first steps of ``_started.main()``, on what changes nothing and is thrown away.
+    This is the first step of ``_started.main()``, on what changes nothing and is thrown away.
     """
     try:
         reading, writing = os.pipe()
@@ -78,10 +78,4 @@ def rehearse():
         return
     os.write(writing, _pickled)
     os.close(writing)
-    with open(reading, "rb") as from_parent:
-        process.current_process()._inheriting = True
-        try:
-            _started._prepare(_started.load(from_parent))
-            _started.load(from_parent)
-        finally:
-            del process.current_process()._inheriting
+    _started.receive(reading)

@@ -18,7 +18,7 @@ try:
 except ImportError:  # a Python without it
     from pickle import load
 
-__all__ = ["compile_main", "is_known", "main", "spawn_main"]
+__all__ = ["compile_main", "is_known", "main", "receive", "spawn_main"]
 
 ModuleType = type(sys)
 
@@ -58,14 +58,19 @@ def spawn_main(pipe_handle, tracker_fd):
 
 def main(fd, parent_sentinel):
     """The stdlib's ``spawn._main()``: read the process from *fd*, run it, return its exit code."""
+    self = receive(fd)
+    return _child.bootstrap(self, parent_sentinel, _child.prepare(self))
+
+
+def receive(fd):
+    """Read from *fd* what the parent has sent, and do what it says: the process object."""
     with open(fd, "rb") as from_parent:
         process.current_process()._inheriting = True
         try:
             _prepare(load(from_parent))
-            self = load(from_parent)
+            return load(from_parent)
         finally:
             del process.current_process()._inheriting
-    return _child.bootstrap(self, parent_sentinel, _child.prepare(self))
 
 
 def _prepare(data):

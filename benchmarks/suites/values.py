@@ -5,6 +5,11 @@ from ..rows import expect, row, timed
 LENGTH = 1000
 SMALL = range(LENGTH)
 LARGE = range(1_000_000, 1_000_000 + LENGTH)  # beyond the ints that fastmp makes only once
+# The rows that copy an array, and what is in it.
+COPIED = {
+    f"Array('i'): arr[:] of {LENGTH}": SMALL,
+    f"Array('i'): arr[:] of {LENGTH} from {LARGE[0]:,} on": LARGE,
+}
 
 
 def _add(number, n):
@@ -98,5 +103,5 @@ def _copying(numbers):
     return opened
 
 
-row("array", f"Array('i'): arr[:] of {LENGTH}")(_copying(SMALL))
-row("array", f"Array('i'): arr[:] of {LENGTH} from {LARGE[0]:,} on")(_copying(LARGE))
+for _name, _numbers in COPIED.items():
+    row("array", _name)(_copying(_numbers))

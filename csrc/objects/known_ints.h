@@ -3,7 +3,8 @@
  * Most of what a list of an array's items costs is making the ints, and freeing them again. The
  * interpreter keeps those up to 256 for ever; from 3.15 on, those up to 1024. So do we before: an int is
  * kept once an array's slice had it, 24 KiB for all of them. Owned by the module's state, so each
- * interpreter has its own; not used without a GIL, where two threads would fill the same place.
+ * interpreter has its own; not used from 3.15 on, nor without a GIL, where two threads would fill the
+ * same place.
  */
 #ifndef FMP_OBJECTS_KNOWN_INTS_H
 #define FMP_OBJECTS_KNOWN_INTS_H
@@ -22,7 +23,7 @@ struct fmp_known_ints {
 static inline uint64_t
 fmp_known_int_place(uint64_t number)
 {
-#ifdef Py_GIL_DISABLED
+#if defined(Py_GIL_DISABLED) || PY_VERSION_HEX >= 0x030f0000
     (void)number;
     return FMP_KNOWN_INTS;
 #else
