@@ -4,6 +4,7 @@ What is received lies in shared memory under a lease (csrc/channel/extent.c), so
 views while more messages come, write to both sides, fork and kill.
 """
 
+import contextlib
 import os
 import pickle
 import re
@@ -212,8 +213,114 @@ def _refuse():
     raise LookupError("refused")
 
 
+def check_rows(size):
+    """What is no buffer to pickle and large all the same; equal and of the same type afterwards."""
+    text = "grün " * (size // 6)
+    yield from (
+        b"x" * size,
+        "x" * size,
+        text,
+        bytearray(b"y" * size),
+        [b"z" * size, text],
+        {1: text},
+    )
+
+
+@pytest.mark.parametrize("size", [MIB - 8, MIB, MIB + 1, 3 * MIB + 5])
+def test_bytes_and_text_come_back_as_they_were(size):
+    queue, simple, (reader, writer) = fastmp.Queue(), fastmp.SimpleQueue(), fastmp.Pipe(False)
+    for thing in check_rows(size):
+        for put, get in (
+            (queue.put, queue.get),
+            (queue.put, lambda: queue.get_many(5)[0]),
+            (lambda thing: queue.put_many([1, thing]), lambda: (queue.get(), queue.get())[1]),
+            (simple.put, simple.get),
+            (writer.send, reader.recv),
+            (writer.send, lambda: pickle.loads(reader.recv_bytes())),
+        ):
+            put(thing)
+            received = get()
+            assert type(received) is type(thing) and received == thing
+    writer.send_bytes(b"q" * size)
+    assert reader.recv_bytes() == b"q" * size
+    into = bytearray(size + 3)
+    writer.send_bytes(memoryview(b"r" * size))
+    assert reader.recv_bytes_into(into, 2) == size and into == b"\0\0" + b"r" * size + b"\0"
+    for end in (queue, simple, reader, writer):
+        end.close()
+
+
+def test_bytes_need_no_more_memory_than_they_have():
+    """In a ring, which doubles, 40 MiB would take 64, and a second message as many again."""
+    queue = fastmp.Queue()
+    for number in range(4):
+        queue.put(pattern(number, 40 * MIB))
+        assert queue.get() == pattern(number, 40 * MIB)
+        assert backed(queue) <= 41 * MIB
+    queue.close()
+
+
+def test_more_bytes_at_once_than_there_are_extents():
+    queue = fastmp.Queue()
+    for number in range(150):
+        queue.put(pattern(number, MIB + 8))
+    assert [queue.get() == pattern(number, MIB + 8) for number in range(150)] == [True] * 150
+    queue.close()
+
+
 def make_block(number):
     return block(number)
+
+
+def read_and_write(sent):
+    number = int(bytes(sent.data[:8]))
+    whole = sent.data == pattern(number) and views() > 0
+    sent.data[:8] = b"mine now"
+    return number, whole
+
+
+def test_arguments_of_a_pool():
+    """The workers get views of the tasks, their own; the blocks here stay as they are."""
+    blocks = [block(number) for number in range(20)]
+    with fastmp.Pool(2) as pool:
+        for chunksize in (1, 3):
+            first = pool.map(read_and_write, blocks[:6], chunksize=chunksize)
+            assert first == [(number, True) for number in range(6)]
+        pool.close()
+        pool.join()
+    with fastmp.Pool(2) as pool:
+        got = list(pool.imap(bytes_of, blocks))
+        assert got == [pattern(number) for number in range(20)]
+        assert pool.apply(len, (b"x" * (5 * MIB),)) == 5 * MIB
+        assert pool.starmap(add, [(pattern(1), pattern(2))]) == [pattern(1) + pattern(2)]
+        pool.close()
+        pool.join()
+    assert [one.data == pattern(number) for number, one in enumerate(blocks)] == [True] * 20
+
+
+def bytes_of(sent):
+    return bytes(sent.data)
+
+
+def add(one, other):
+    return one + other
+
+
+def test_large_tasks_that_are_cancelled_give_their_memory_back():
+    with fastmp.get_context("fork").Pool(1) as pool:
+        busy = pool.apply_async(time.sleep, (0.5,))
+        waiting = [pool.apply_async(bytes_of, (block(n, 4 * MIB),)) for n in range(6)]
+        assert [result.cancel() for result in waiting] == [True] * 6
+        assert busy.get(20) is None
+        assert pool.apply(bytes_of, (block(7),)) == pattern(7)
+        assert backed_in_all() > 20 * MIB
+        for _ in range(2000):  # a worker only tries the lock that it takes
+            pool.apply(abs, (1,))
+            if backed_in_all() < MIB:
+                break
+        assert backed_in_all() < MIB
+        pool.close()
+        pool.join()
 
 
 def test_results_of_a_pool():
@@ -334,6 +441,17 @@ def hold_for_ever(queue, conn):
     conn.send(views())
     time.sleep(600)
     del kept
+
+
+def backed_in_all():
+    """Of all shared memory that this process has a descriptor of."""
+    files = {}
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            if "memfd:fastmp" in os.readlink(f"/proc/self/fd/{fd}"):
+                stat = os.stat(int(fd))
+                files[stat.st_ino] = stat.st_blocks * 512
+    return sum(files.values())
 
 
 def backed(queue):

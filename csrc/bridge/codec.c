@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/layout.h"
 #include "base/status.h"
 #include "bridge/errors.h"
 #include "bridge/memory_object.h"
@@ -33,17 +34,33 @@ fmp_encoded_init(struct fmp_encoded *e, const void *prefix, size_t n_prefix)
 }
 
 void
+fmp_encoded_join(struct fmp_encoded *e, uint8_t kind, uint8_t *head, size_t n_head,
+                 const void *tail, size_t n_tail)
+{
+    uint64_t header = fmp_record_header(n_head - FMP_RECORD_HEADER + n_tail, kind);
+    memcpy(head, &header, sizeof(header));
+    e->parts = e->one;
+    e->one[0] = (struct fmp_part){head, n_head};
+    e->one[1] = (struct fmp_part){tail, n_tail};
+    e->batch = (struct fmp_batch){
+        .parts = e->parts, .n_parts = n_tail > 0 ? 2 : 1, .bytes = n_head + n_tail, .items = 1};
+    if (n_tail > FMP_EXTENT_LEAST) { /* but for what fills the last unit of the head */
+        size_t filling = fmp_round_up(n_head, FMP_UNIT) - n_head;
+        e->one[1].size = filling;
+        e->one[2] = (struct fmp_part){(const char *)tail + filling, n_tail - filling};
+        e->batch.n_parts = 3;
+        e->batch.n_inside = 2;
+        e->batch.outside = n_tail - filling;
+        e->batch.copied = true;
+    }
+}
+
+void
 fmp_encoded_finish(struct fmp_encoded *e, const struct fmp_writer *w, uint8_t kind,
                    const void *tail, size_t n_tail)
 {
-    uint64_t header = fmp_record_header(w->used - FMP_RECORD_HEADER + n_tail, kind);
-    memcpy(w->data, &header, sizeof(header));
     e->heap = w->heap;
-    e->parts = e->one;
-    e->one[0] = (struct fmp_part){w->data, w->used};
-    e->one[1] = (struct fmp_part){tail, n_tail};
-    e->batch = (struct fmp_batch){
-        .parts = e->parts, .n_parts = n_tail > 0 ? 2 : 1, .bytes = w->used + n_tail, .items = 1};
+    fmp_encoded_join(e, kind, w->data, w->used, tail, n_tail);
 }
 
 /* Does items[i] stand among the items before it? Then pickle would memoise it, and what is one

@@ -46,7 +46,7 @@ enum fmp_record_kind {
 struct fmp_encoded {
     struct fmp_batch batch;
     struct fmp_part *parts; /* `one`, or on the heap */
-    struct fmp_part one[2];
+    struct fmp_part one[3];
     PyObject *owner;  /* what a part lies in: str, bytes, or the pickle */
     Py_buffer *views; /* of the pickle and its buffers, or NULL */
     Py_ssize_t n_views;
@@ -92,6 +92,10 @@ void fmp_encoded_free(struct fmp_encoded *e);
 void fmp_encoded_init(struct fmp_encoded *e, const void *prefix, size_t n_prefix);
 void fmp_encoded_finish(struct fmp_encoded *e, const struct fmp_writer *w, uint8_t kind,
                         const void *tail, size_t n_tail);
+/* The record that is `head` and then `tail`; if it is large, it may lie outside of the ring. Writes the
+ * record's header to `head`. */
+void fmp_encoded_join(struct fmp_encoded *e, uint8_t kind, uint8_t *head, size_t n_head,
+                      const void *tail, size_t n_tail);
 
 /* --- item by item, flat.c --------------------------------------------------------------------- */
 

@@ -213,55 +213,53 @@ add_padded(struct fmp_part *parts, const Py_buffer *view)
     return padded;
 }
 
-/* Head (record header, prefix, and for buffers their count and sizes) into memory of `e`; then the
- * parts. The last view is the pickle, those before it its buffers. The head is padded so that the
- * pickle and each buffer begin at a multiple of 16 bytes in the record: arrays are aligned. */
+/* Head (record header, prefix, count and sizes of the buffers), pickle, buffers. The last view is the
+ * pickle, those before it its buffers. The head is padded so that the pickle and each buffer begin at a
+ * multiple of 16 bytes in the record: arrays are aligned. */
 static int
 gather(struct fmp_encoded *e, size_t begin)
 {
     size_t n = (size_t)e->n_views - 1;
     const Py_buffer *pickle = &e->views[n];
-    size_t head = begin;
-    uint8_t *at = e->small;
-    if (n > 0) {
-        head = fmp_round_up(begin + 16 + 8 * n, FMP_UNIT);
-        at = e->heap = calloc(1, head);
-        e->parts = malloc((2 * n + 3) * sizeof(struct fmp_part));
-        if (at == NULL || e->parts == NULL) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        memcpy(at, e->small, begin);
-        uint64_t words[2] = {n, (uint64_t)pickle->len};
-        memcpy(at + begin, words, sizeof(words));
-        for (size_t i = 0; i < n; i++) {
-            uint64_t size = (uint64_t)e->views[i].len << 1 | (e->views[i].readonly ? 1 : 0);
-            memcpy(at + begin + 16 + 8 * i, &size, sizeof(size));
-        }
+    size_t head = fmp_round_up(begin + 16 + 8 * n, FMP_UNIT);
+    uint8_t *at = e->heap = calloc(1, head);
+    e->parts = malloc((2 * n + 3) * sizeof(struct fmp_part));
+    if (at == NULL || e->parts == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    memcpy(at, e->small, begin);
+    uint64_t words[2] = {n, (uint64_t)pickle->len};
+    memcpy(at + begin, words, sizeof(words));
+    for (size_t i = 0; i < n; i++) {
+        uint64_t size = (uint64_t)e->views[i].len << 1 | (e->views[i].readonly ? 1 : 0);
+        memcpy(at + begin + 16 + 8 * i, &size, sizeof(size));
     }
     unsigned used = 0;
-    size_t bytes = head;
     e->parts[used++] = (struct fmp_part){at, head};
-    if (n == 0) {
-        e->parts[used++] = (struct fmp_part){pickle->buf, (size_t)pickle->len};
-        bytes += (size_t)pickle->len;
+    size_t inside = head + add_padded(&e->parts[used], pickle), outside = 0;
+    used += 2;
+    for (size_t i = 0; i < n; i++, used += 2) {
+        outside += add_padded(&e->parts[used], &e->views[i]);
     }
-    else {
-        bytes += add_padded(&e->parts[used], pickle);
-        used += 2;
-        for (size_t i = 0; i < n; i++, used += 2) {
-            bytes += add_padded(&e->parts[used], &e->views[i]);
-        }
-    }
-    uint64_t header = fmp_record_header(bytes - FMP_RECORD_HEADER,
-                                        n > 0 ? FMP_REC_PICKLE_BUFFERS : FMP_REC_PICKLE);
+    uint64_t header =
+        fmp_record_header(inside + outside - FMP_RECORD_HEADER, FMP_REC_PICKLE_BUFFERS);
     memcpy(at, &header, sizeof(header));
-    e->batch = (struct fmp_batch){.parts = e->parts, .n_parts = used, .bytes = bytes, .items = 1};
-    if (n > 0) { /* head, pickle and padding stay inside, the buffers need not */
-        e->batch.n_inside = 3;
-        e->batch.outside = bytes - head - fmp_round_up((size_t)pickle->len, FMP_UNIT);
-    }
+    e->batch = (struct fmp_batch){.parts = e->parts,
+                                  .n_parts = used,
+                                  .bytes = inside + outside,
+                                  .items = 1,
+                                  .n_inside = 3,
+                                  .outside = outside};
     return 0;
+}
+
+/* The record of a pickle that has no buffers. */
+static void
+join(struct fmp_encoded *e, size_t begin)
+{
+    const Py_buffer *pickle = &e->views[0];
+    fmp_encoded_join(e, FMP_REC_PICKLE, e->small, begin, pickle->buf, (size_t)pickle->len);
 }
 
 int
@@ -277,8 +275,11 @@ fmp_encode_pickle(struct fmp_codec *codec, struct fmp_encoded *e, PyObject *obje
         rc = stream != NULL ? view_buffers(e, buffers) : -1;
     }
     rc = rc > 0 ? view_stream(e, stream) : -1;
-    if (rc == 0) {
+    if (rc == 0 && e->n_views > 1) {
         rc = gather(e, begin);
+    }
+    else if (rc == 0) {
+        join(e, begin);
     }
     Py_XDECREF(stream);
     Py_XDECREF(buffers);

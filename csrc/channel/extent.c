@@ -4,14 +4,14 @@
  * grow, and no memory in it but what is reserved. The table in the ring's header page says, of each,
  *   reserved  how many bytes of it, from its begin, are surely backed by memory
  *   record    the number (the low half of a position) of the last record that referred to it
- * and `n_extents`, that those from this number on hold nothing. All three are written under tail_lock
- * only. Nothing says whether an extent is in use: that follows from two things that cannot be stale.
+ *   pages     how much of that record lies in it
+ * and `n_extents`, that those from this number on hold nothing. All are written under tail_lock only. Nothing says whether an extent is in use: that follows from two things that cannot be stale.
  * It is in use
  *   - while a record that waits refers to it, that is, while head <= record < tail. The number is
  *     written before the commit of that record, when it equals tail; so until the commit, and if it
  *     never comes, the extent is free;
- *   - while the kernel knows a lease on it (platform/lease.c). A taker has its lease before it commits
- *     the take, and both under head_lock. Who looks for a free extent looks at head first, and asks
+ *   - while the kernel knows a lease on it (platform/lease.c). A taker has its lease, or its copy, before
+ *     it commits the take, and both under head_lock. Who looks for a free extent looks at head first, and asks
  *     for leases then. So there is no moment at which a taken extent seems free.
  * Only the taker of a record that waits comes by a lease, so what is found free under tail_lock stays
  * so until that is let go. Nobody but who holds it writes to an extent, and only to a free one: what a
@@ -24,8 +24,9 @@
  * until the extent is used or the file goes. Of a taker, before the commit: the record waits for
  * another, who takes a lease of his own; after it: nothing, as leases go with their processes.
  *
- * Owns, in each process that sends: a mapping of each extent that it wrote to, kept so that its pages
- * stay warm; touched under tail_lock. `mapped` is 0 while the address changes, for forks.
+ * Owns, in each process: a mapping of each extent that it copied to, touched under tail_lock, and one
+ * of each that it copied from, under head_lock; kept, so that they stay warm. `mapped` is 0 while the
+ * address changes, for forks.
  */
 #include "channel/extent.h"
 
@@ -53,6 +54,23 @@ is_waited_for(struct fmp_ring *r, unsigned i)
     uint32_t record = atomic_load(&r->shm->extents[i].record);
     uint32_t head = items_of(atomic_load(&r->shm->head));
     return record - head < items_of(atomic_load(&r->shm->tail)) - head;
+}
+
+static unsigned
+known_extents(struct fmp_ring *r)
+{
+    unsigned known = atomic_load(&r->shm->n_extents);
+    return known < FMP_EXTENTS ? known : FMP_EXTENTS;
+}
+
+uint64_t
+fmp_extents_waiting(struct fmp_ring *r)
+{
+    uint64_t pages = 0;
+    for (unsigned i = 0, known = known_extents(r); i < known; i++) {
+        pages += is_waited_for(r, i) ? atomic_load(&r->shm->extents[i].pages) : 0;
+    }
+    return pages * FMP_PAGE;
 }
 
 /* Asks the kernel. The order of the two looks matters: see above. */
@@ -94,8 +112,7 @@ static int
 choose(struct fmp_ring *r, uint64_t length)
 {
     bool leased[FMP_EXTENTS] = {false};
-    unsigned known = atomic_load(&r->shm->n_extents);
-    known = known < FMP_EXTENTS ? known : FMP_EXTENTS;
+    unsigned known = known_extents(r);
     for (int looks = 0; looks < LOOKS; looks++) {
         int best = best_of(r, known, length, leased);
         if (best < 0) {
@@ -140,26 +157,6 @@ fmp_extents_trim(struct fmp_ring *r, uint64_t keep)
     atomic_store(&shm->n_extents, used);
 }
 
-/* Backs an extent with memory. */
-static int
-reserve(struct fmp_ring *r, unsigned i, uint64_t length)
-{
-    struct fmp_extent_shm *e = &r->shm->extents[i];
-    uint64_t reserved = atomic_load(&e->reserved);
-    if (length <= reserved) {
-        return FMP_OK;
-    }
-    if (i >= atomic_load(&r->shm->n_extents)) {
-        atomic_store(&r->shm->n_extents, i + 1);
-    }
-    int rc = fmp_memory_reserve(r->fd, fmp_extent_begin(i) + reserved, length - reserved);
-    FMP_POINT("extent: reserved");
-    if (rc == FMP_OK) {
-        atomic_store(&e->reserved, length);
-    }
-    return rc;
-}
-
 static void
 unmap(struct fmp_extent_view *v)
 {
@@ -171,28 +168,35 @@ unmap(struct fmp_extent_view *v)
     }
 }
 
+static void
+unmap_all(struct fmp_extent_view **views)
+{
+    for (unsigned i = 0; *views != NULL && i < FMP_EXTENTS; i++) {
+        unmap(&(*views)[i]);
+    }
+    free(*views);
+    *views = NULL;
+}
+
 void
 fmp_extents_close(struct fmp_ring *r)
 {
-    for (unsigned i = 0; r->extents != NULL && i < FMP_EXTENTS; i++) {
-        unmap(&r->extents[i]);
-    }
-    free(r->extents);
-    r->extents = NULL;
+    unmap_all(&r->put_extents);
+    unmap_all(&r->take_extents);
 }
 
 /* Maps an extent of which `length` bytes are reserved, and, as the table is not trusted, are within the
- * file. */
+ * file; one of `views` is it then. */
 static int
-map(struct fmp_ring *r, unsigned i, uint64_t length)
+map(struct fmp_ring *r, struct fmp_extent_view **views, uint64_t i, uint64_t length)
 {
-    if (r->extents == NULL) {
-        r->extents = calloc(FMP_EXTENTS, sizeof(*r->extents));
+    if (*views == NULL) {
+        *views = calloc(FMP_EXTENTS, sizeof(**views));
     }
-    if (r->extents == NULL) {
+    if (*views == NULL) {
         return -ENOMEM;
     }
-    struct fmp_extent_view *v = &r->extents[i];
+    struct fmp_extent_view *v = &(*views)[i];
     if (length <= v->mapped) {
         return FMP_OK;
     }
@@ -214,26 +218,64 @@ map(struct fmp_ring *r, unsigned i, uint64_t length)
 
 /* --- writing --------------------------------------------------------------------------------- */
 
-/* A free extent, reserved and mapped; or -1. */
+/* Through the descriptor: memory that the file does not have yet is made by that, in one pass, where
+ * reserving it, mapping it and copying would be three. */
 static int
-obtain(struct fmp_ring *r, uint64_t length)
+fill(struct fmp_ring *r, unsigned i, const struct fmp_batch *batch, uint64_t length)
+{
+    struct fmp_extent_shm *e = &r->shm->extents[i];
+    uint64_t reserved = atomic_load(&e->reserved), begin = fmp_extent_begin(i), at = begin;
+    if (i >= atomic_load(&r->shm->n_extents)) {
+        atomic_store(&r->shm->n_extents, i + 1);
+    }
+    int rc = FMP_OK;
+    for (unsigned part = batch->n_inside; part < batch->n_parts && rc == FMP_OK; part++) {
+        rc = fmp_memory_fill(r->fd, at, batch->parts[part].data, batch->parts[part].size);
+        at += batch->parts[part].size;
+    }
+    if (rc == FMP_OK) { /* the rest of the last page, which makes the file so long */
+        rc = fmp_memory_reserve(r->fd, begin, length);
+    }
+    FMP_POINT("extent: filled");
+    if (rc == FMP_OK && reserved < length) {
+        atomic_store(&e->reserved, length);
+    }
+    else if (reserved < length) {
+        fmp_memory_release(r->fd, begin + reserved, length - reserved);
+    }
+    return rc;
+}
+
+/* Through the mapping: faster where the memory is there. */
+static int
+copy_in(struct fmp_ring *r, unsigned i, const struct fmp_batch *batch, uint64_t length)
+{
+    int rc = map(r, &r->put_extents, i, length);
+    if (rc != FMP_OK) {
+        return rc;
+    }
+    uint8_t *at = r->put_extents[i].bytes;
+    FMP_POINT("extent: to copy");
+    for (unsigned part = batch->n_inside; part < batch->n_parts; part++) {
+        memcpy(at, batch->parts[part].data, batch->parts[part].size);
+        at += batch->parts[part].size;
+    }
+    return FMP_OK;
+}
+
+/* A free extent with the batch's outside parts in it; or -1. */
+static int
+place(struct fmp_ring *r, const struct fmp_batch *batch, uint64_t length)
 {
     int i = choose(r, length);
-    int rc = i >= 0 ? reserve(r, (unsigned)i, length) : -ENOSPC;
-    if (i >= 0 && rc != FMP_OK) { /* perhaps there is memory in others */
-        fmp_extents_trim(r, 0);
-        i = choose(r, length);
-        rc = i >= 0 ? reserve(r, (unsigned)i, length) : -ENOSPC;
-    }
-    if (rc != FMP_OK) {
+    if (i < 0) {
         return -1;
     }
-    rc = map(r, (unsigned)i, length);
-    if (rc == -ENOMEM) { /* RLIMIT_AS */
-        fmp_extents_close(r);
-        rc = map(r, (unsigned)i, length);
+    bool is_backed = length <= atomic_load(&r->shm->extents[i].reserved);
+    if (is_backed && copy_in(r, (unsigned)i, batch, length) == FMP_OK) {
+        return i;
     }
-    return rc == FMP_OK ? i : -1;
+    return fill(r, (unsigned)i, batch, length) == FMP_OK ? i : -1; /* RLIMIT_AS: no mapping */
 }
 
 bool
@@ -243,16 +285,15 @@ fmp_extent_write(struct fmp_ring *r, const struct fmp_batch *batch, struct fmp_e
     if (length > FMP_EXTENT_SPAN || fmp_memory_is_limited()) {
         return false;
     }
-    int i = obtain(r, length);
+    int i = place(r, batch, length);
+    if (i < 0) { /* perhaps there is memory in others */
+        fmp_extents_trim(r, 0);
+        i = place(r, batch, length);
+    }
     if (i < 0) {
         return false;
     }
-    uint8_t *at = r->extents[i].bytes;
-    FMP_POINT("extent: to write");
-    for (unsigned part = batch->n_inside; part < batch->n_parts; part++) {
-        memcpy(at, batch->parts[part].data, batch->parts[part].size);
-        at += batch->parts[part].size;
-    }
+    atomic_store(&r->shm->extents[i].pages, (uint32_t)(length / FMP_PAGE));
     atomic_store(&r->shm->extents[i].record, items_of(atomic_load(&r->shm->tail)));
     FMP_POINT("extent: written");
     *ref = (struct fmp_extent_ref){(uint64_t)i, batch->outside};
@@ -261,8 +302,8 @@ fmp_extent_write(struct fmp_ring *r, const struct fmp_batch *batch, struct fmp_e
 
 /* --- reading --------------------------------------------------------------------------------- */
 
-static int
-check(struct fmp_ring *r, const struct fmp_extent_ref *ref)
+int
+fmp_extent_check(struct fmp_ring *r, const struct fmp_extent_ref *ref)
 {
     if (ref->number >= FMP_EXTENTS || ref->length == 0 || ref->length > FMP_EXTENT_SPAN
         || ref->length > atomic_load(&r->shm->extents[ref->number].reserved)) {
@@ -278,11 +319,7 @@ check(struct fmp_ring *r, const struct fmp_extent_ref *ref)
 int
 fmp_extent_lease(struct fmp_ring *r, const struct fmp_extent_ref *ref, struct fmp_lease *out)
 {
-    int rc = check(r, ref);
-    if (rc != FMP_OK) {
-        return rc;
-    }
-    rc = fmp_lease_take(r->fd, fmp_extent_begin(ref->number), ref->length, out);
+    int rc = fmp_lease_take(r->fd, fmp_extent_begin(ref->number), ref->length, out);
     FMP_POINT("extent: leased");
     return rc == FMP_OK ? FMP_OK : FMP_AGAIN;
 }
@@ -290,7 +327,10 @@ fmp_extent_lease(struct fmp_ring *r, const struct fmp_extent_ref *ref, struct fm
 int
 fmp_extent_copy(struct fmp_ring *r, const struct fmp_extent_ref *ref, void *out)
 {
-    int rc = check(r, ref);
-    return rc == FMP_OK ? fmp_memory_read(r->fd, fmp_extent_begin(ref->number), out, ref->length)
-                        : rc;
+    int rc = map(r, &r->take_extents, ref->number, fmp_round_up(ref->length, FMP_PAGE));
+    if (rc != FMP_OK) { /* RLIMIT_AS */
+        return fmp_memory_read(r->fd, fmp_extent_begin(ref->number), out, ref->length);
+    }
+    memcpy(out, r->take_extents[ref->number].bytes, ref->length);
+    return FMP_OK;
 }

@@ -3,8 +3,11 @@
  * A batch says which of its parts may lie outside (struct fmp_batch). If they are large enough and an
  * extent can be had, they are copied there; what stays in the ring is the record without them, its
  * kind marked FMP_RECORD_OUTSIDE, with a struct fmp_extent_ref behind it. Who takes the record gets
- * the extent as a private view, under a lease (platform/lease.h), and copies nothing. Where there is
- * no extent, or no lease, records are copied whole, as small ones are. See extent.c for the protocol.
+ * the extent as a private view, under a lease (platform/lease.h), and copies nothing; or a copy, if
+ * it is marked FMP_RECORD_COPIED too: text, bytes and pickles end up in memory of their own anyway, and
+ * an extent needs no more memory than they have bytes, where a ring would have to double. Where there
+ * is no extent, or no lease, records are copied whole, as small ones are. See extent.c for the
+ * protocol.
  */
 #ifndef FMP_CHANNEL_EXTENT_H
 #define FMP_CHANNEL_EXTENT_H
@@ -36,11 +39,16 @@ fmp_extent_begin(uint64_t number)
 bool fmp_extent_write(struct fmp_ring *r, const struct fmp_batch *batch,
                       struct fmp_extent_ref *ref);
 
-/* With head_lock held, `ref` being of the first record: leases the extent. FMP_CORRUPT: there is no
- * such extent. FMP_AGAIN: no lease can be had; copy. */
+/* FMP_CORRUPT: there is no such extent. */
+int fmp_extent_check(struct fmp_ring *r, const struct fmp_extent_ref *ref);
+/* With head_lock held, `ref` being of the first record, and checked: leases the extent. FMP_AGAIN: no
+ * lease can be had; copy. */
 int fmp_extent_lease(struct fmp_ring *r, const struct fmp_extent_ref *ref, struct fmp_lease *out);
 /* The same, but copies ref->length bytes out. */
 int fmp_extent_copy(struct fmp_ring *r, const struct fmp_extent_ref *ref, void *out);
+
+/* How much of the records that wait lies in extents: bytes, to whole pages. */
+uint64_t fmp_extents_waiting(struct fmp_ring *r);
 
 /* With tail_lock held: gives memory back, of extents that nobody uses, until no more than `keep`
  * bytes are reserved. */

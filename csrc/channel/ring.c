@@ -183,8 +183,9 @@ write_inside(struct fmp_ring *r, uint64_t capacity, uint64_t at, const struct fm
 {
     uint64_t header;
     memcpy(&header, batch->parts[0].data, sizeof(header));
-    header = fmp_record_header(inside_bytes(batch) - FMP_RECORD_HEADER,
-                               fmp_record_kind(header) | FMP_RECORD_OUTSIDE);
+    uint8_t marks = batch->copied ? FMP_RECORD_OUTSIDE | FMP_RECORD_COPIED : FMP_RECORD_OUTSIDE;
+    header =
+        fmp_record_header(inside_bytes(batch) - FMP_RECORD_HEADER, fmp_record_kind(header) | marks);
     write_part(r, capacity, &at, &header, sizeof(header));
     for (unsigned i = 0; i < batch->n_inside; i++) {
         size_t skip = i == 0 ? FMP_RECORD_HEADER : 0;
@@ -303,6 +304,9 @@ struct first {
     uint64_t header; /* of the first record: what span was measured by, should it change */
     uint64_t span;   /* units */
     uint32_t items;
+    /* By look_outside(): */
+    uint64_t whole; /* the header that the first record would have, if all of it lay in the ring */
+    struct fmp_extent_ref outside;
 };
 
 /* How many units the first records at f->head span: up to max_items of them, and no more than
@@ -370,18 +374,51 @@ is_direct(const struct fmp_buffer *out, uint64_t header)
         && (out->direct >> fmp_record_kind(header) & 1) != 0;
 }
 
+/* What lies in the ring of a record that goes on outside, without the reference to that. */
+static uint64_t
+bytes_inside(const struct first *f)
+{
+    return f->span * FMP_UNIT - sizeof(f->outside);
+}
+
+/* Where the first record goes on, if it does. */
+static int
+look_outside(struct fmp_ring *r, struct first *f)
+{
+    f->whole = f->header;
+    if (!r->outside) {
+        return FMP_OK;
+    }
+    uint64_t size = f->span * FMP_UNIT, ring = f->capacity * FMP_UNIT;
+    if (size < FMP_UNIT + sizeof(f->outside)
+        || fmp_record_length(f->header) + FMP_RECORD_HEADER != size) {
+        return FMP_CORRUPT;
+    }
+    uint64_t at = byte_at(f->head, f->capacity) + bytes_inside(f);
+    copy_out(r->take.units, f->capacity, at & (ring - 1), &f->outside, sizeof(f->outside));
+    uint8_t marks = FMP_RECORD_OUTSIDE | FMP_RECORD_COPIED;
+    f->whole = fmp_record_header(bytes_inside(f) + f->outside.length - FMP_RECORD_HEADER,
+                                 (uint8_t)(fmp_record_kind(f->header) & ~marks));
+    return fmp_extent_check(r, &f->outside);
+}
+
 /* To where the caller wants it. */
 static int
 read_direct(struct fmp_ring *r, const struct first *f, struct fmp_buffer *out)
 {
-    if (f->header != out->header) {
-        out->header = f->header;
+    if (f->whole != out->header) {
+        out->header = f->whole;
         return FMP_DIRECT;
     }
     FMP_POINT("ring: measured");
     uint64_t at = byte_at(f->head, f->capacity) + FMP_RECORD_HEADER; /* within a unit */
-    copy_out(r->take.units, f->capacity, at, out->into, fmp_record_length(f->header));
-    return FMP_OK;
+    if (!r->outside) {
+        copy_out(r->take.units, f->capacity, at, out->into, fmp_record_length(f->header));
+        return FMP_OK;
+    }
+    uint64_t inside = bytes_inside(f) - FMP_RECORD_HEADER;
+    copy_out(r->take.units, f->capacity, at, out->into, inside);
+    return fmp_extent_copy(r, &f->outside, (uint8_t *)out->into + inside);
 }
 
 static inline int
@@ -398,52 +435,44 @@ read_whole(struct fmp_ring *r, const struct first *f, struct fmp_buffer *out)
 
 /* A record that goes on outside as one that does not. */
 static int
-copy_outside(struct fmp_ring *r, const struct first *f, const struct fmp_extent_ref *ref,
-             struct fmp_buffer *out)
+copy_outside(struct fmp_ring *r, const struct first *f, struct fmp_buffer *out)
 {
-    uint64_t inside = f->span * FMP_UNIT - sizeof(*ref);
-    int rc = fmp_buffer_reserve(out, inside + ref->length);
+    uint64_t inside = bytes_inside(f);
+    int rc = fmp_buffer_reserve(out, inside + f->outside.length);
     if (rc != FMP_OK) {
         return rc;
     }
-    uint64_t header =
-        fmp_record_header(inside + ref->length - FMP_RECORD_HEADER,
-                          (uint8_t)(fmp_record_kind(f->header) & ~FMP_RECORD_OUTSIDE));
-    out->size = inside + ref->length;
+    out->size = inside + f->outside.length;
     copy_out(r->take.units, f->capacity, byte_at(f->head, f->capacity), out->data, inside);
-    memcpy(out->data, &header, sizeof(header));
-    return fmp_extent_copy(r, ref, out->data + inside);
+    memcpy(out->data, &f->whole, sizeof(f->whole));
+    return fmp_extent_copy(r, &f->outside, out->data + inside);
 }
 
 static int
 read_outside(struct fmp_ring *r, const struct first *f, struct fmp_buffer *out)
 {
-    struct fmp_extent_ref ref;
-    uint64_t size = f->span * FMP_UNIT, ring = f->capacity * FMP_UNIT;
-    if (size < FMP_UNIT + sizeof(ref) || fmp_record_length(f->header) + FMP_RECORD_HEADER != size) {
-        return FMP_CORRUPT;
-    }
-    copy_out(r->take.units, f->capacity,
-             (byte_at(f->head, f->capacity) + size - sizeof(ref)) & (ring - 1), &ref, sizeof(ref));
-    int rc = fmp_extent_lease(r, &ref, &out->lease);
+    bool copied = (fmp_record_kind(f->header) & FMP_RECORD_COPIED) != 0;
+    int rc = copied ? FMP_AGAIN : fmp_extent_lease(r, &f->outside, &out->lease);
     if (rc == FMP_AGAIN) {
-        return copy_outside(r, f, &ref, out);
+        return copy_outside(r, f, out);
     }
-    if (rc == FMP_OK) {
-        rc = read_whole(r, f, out);
-        if (rc != FMP_OK) {
-            fmp_lease_end(&out->lease);
-        }
+    rc = read_whole(r, f, out);
+    if (rc != FMP_OK) {
+        fmp_lease_end(&out->lease);
     }
     return rc;
 }
 
 /* All but a short record that lies in the ring whole. */
 static int
-read_special(struct fmp_ring *r, const struct first *f, struct fmp_buffer *out, struct fmp_wait *w)
+read_special(struct fmp_ring *r, struct first *f, struct fmp_buffer *out, struct fmp_wait *w)
 {
-    if (out->into == NULL && f->items == 1 && is_direct(out, f->header)) {
-        out->header = f->header;
+    int rc = look_outside(r, f);
+    if (rc != FMP_OK) {
+        return rc;
+    }
+    if (out->into == NULL && f->items == 1 && is_direct(out, f->whole)) {
+        out->header = f->whole;
         return FMP_DIRECT;
     }
     uint64_t bytes = r->outside ? UINT64_MAX : f->span * FMP_UNIT; /* a lease takes its time */

@@ -42,6 +42,7 @@
 struct fmp_extent_shm {
     fmp_a64 reserved; /* bytes */
     fmp_a32 record;
+    fmp_a32 pages; /* of that record's, so many lie here */
 };
 
 #define FMP_EXTENTS 128
@@ -71,7 +72,7 @@ struct fmp_ring_shm {
 };
 _Static_assert(sizeof(struct fmp_ring_shm) <= FMP_RING_DATA, "the header page");
 
-/* An extent, see extent.c, and this process's mapping of it. */
+/* An extent, see extent.c, as one side of this process has mapped it. */
 struct fmp_extent_view {
     uint8_t *bytes;
     uint64_t mapped; /* bytes */
@@ -87,11 +88,12 @@ struct fmp_ring_view {
 struct fmp_ring {
     struct fmp_ring_shm *shm; /* the header page, at one address for the handle's life */
     int fd;
-    struct fmp_ring_view put;        /* under tail_lock */
-    struct fmp_ring_view take;       /* under head_lock */
-    struct fmp_extent_view *extents; /* under tail_lock; NULL until one is written */
-    bool outside;                    /* under head_lock: the last record read was one of these */
-    fmp_a32 readers;                 /* by pipe.c: open ends of this process that read from it */
+    struct fmp_ring_view put;             /* under tail_lock */
+    struct fmp_ring_view take;            /* under head_lock */
+    struct fmp_extent_view *put_extents;  /* under tail_lock; NULL until one is copied to */
+    struct fmp_extent_view *take_extents; /* under head_lock; NULL until one is copied from */
+    bool outside;    /* under head_lock: the last record read was one of these */
+    fmp_a32 readers; /* by pipe.c: open ends of this process that read from it */
 };
 
 /* A piece of a batch; a batch is gathered from several so that large buffers are copied once. */
@@ -109,9 +111,11 @@ struct fmp_batch {
      * many bytes. What is before them ends on a unit. outside 0: none. */
     unsigned n_inside;
     uint64_t outside;
+    bool copied; /* who takes it wants its bytes elsewhere, not a view of them */
 };
 
 #define FMP_RECORD_OUTSIDE 0x80 /* in a record's kind: its last parts lie in an extent */
+#define FMP_RECORD_COPIED 0x40  /* and are copied from there; else leased */
 
 #define FMP_DIRECT_SIZE (16 * 1024) /* smaller payloads are not worth a second look */
 
@@ -130,7 +134,8 @@ struct fmp_buffer {
     uint32_t direct; /* 1 << kind */
     void *into;
     uint64_t header;
-    struct fmp_lease lease; /* what a record of kind FMP_RECORD_OUTSIDE goes on with */
+    struct fmp_lease
+        lease; /* what a record of kind FMP_RECORD_OUTSIDE goes on with, unless copied */
 };
 
 static inline uint64_t

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "channel/extent.h"
 #include "platform/clock.h"
 #include "platform/futex.h"
 #include "platform/memory.h"
@@ -125,12 +126,13 @@ fmp_taskboard_put(struct fmp_taskboard *b, const struct fmp_batch *batch, struct
 }
 
 uint64_t
-fmp_taskboard_waiting(const struct fmp_taskboard *b)
+fmp_taskboard_waiting(struct fmp_taskboard *b)
 {
     const struct fmp_ring_shm *ring = b->tasks.ring.shm;
     /* head first: see fmp_ring_count. */
     uint32_t head = (uint32_t)(atomic_load(&ring->head) >> 32);
-    return (uint64_t)((uint32_t)(atomic_load(&ring->tail) >> 32) - head) * FMP_UNIT;
+    uint64_t inside = (uint64_t)((uint32_t)(atomic_load(&ring->tail) >> 32) - head) * FMP_UNIT;
+    return inside + fmp_extents_waiting(&b->tasks.ring);
 }
 
 int

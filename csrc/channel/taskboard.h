@@ -107,7 +107,7 @@ void fmp_taskboard_close(struct fmp_taskboard *b);
 int fmp_taskboard_put(struct fmp_taskboard *b, const struct fmp_batch *batch, struct fmp_wait *w);
 
 /* Bytes of tasks that no worker has taken yet. */
-uint64_t fmp_taskboard_waiting(const struct fmp_taskboard *b);
+uint64_t fmp_taskboard_waiting(struct fmp_taskboard *b);
 /* FMP_OK: fewer than `below` bytes of tasks are waiting. FMP_AGAIN: wait as `w` says. */
 int fmp_taskboard_room(struct fmp_taskboard *b, uint64_t below, struct fmp_wait *w);
 

@@ -28,6 +28,8 @@ static const uint8_t zeros[FMP_UNIT];
 
 /* --- one task as a batch ---------------------------------------------------------------------- */
 
+#define BEFORE 3 /* parts of a task before its argument: head, function, padding */
+
 struct task {
     struct {
         uint64_t record;
@@ -36,7 +38,7 @@ struct task {
     struct fmp_encoded argument;
     struct fmp_batch batch;
     struct fmp_part *parts; /* `few`, or on the heap */
-    struct fmp_part few[5];
+    struct fmp_part few[BEFORE + 3];
     PyObject *name; /* of the function, in bytes, or NULL; the caller's */
 };
 
@@ -69,8 +71,8 @@ gather_task(struct task *t)
     uint64_t record;
     memcpy(&record, argument->parts[0].data, sizeof(record));
     t->parts = t->few;
-    if (argument->n_parts + 3 > sizeof(t->few) / sizeof(t->few[0])) {
-        t->parts = malloc((argument->n_parts + 3) * sizeof(struct fmp_part));
+    if (argument->n_parts + BEFORE > sizeof(t->few) / sizeof(t->few[0])) {
+        t->parts = malloc((argument->n_parts + BEFORE) * sizeof(struct fmp_part));
         if (t->parts == NULL) {
             t->parts = t->few;
             free_task(t);
@@ -82,15 +84,20 @@ gather_task(struct task *t)
     t->parts[1] = (struct fmp_part){t->name != NULL ? PyBytes_AS_STRING(t->name) : NULL, function};
     t->parts[2] = (struct fmp_part){zeros, padding};
     for (unsigned i = 0; i < argument->n_parts; i++) {
-        t->parts[3 + i] = argument->parts[i];
+        t->parts[BEFORE + i] = argument->parts[i];
     }
-    t->parts[3].data = (const uint8_t *)t->parts[3].data + FMP_RECORD_HEADER;
-    t->parts[3].size -= FMP_RECORD_HEADER;
+    t->parts[BEFORE].data = (const uint8_t *)t->parts[BEFORE].data + FMP_RECORD_HEADER;
+    t->parts[BEFORE].size -= FMP_RECORD_HEADER;
     uint64_t bytes = sizeof(t->begin) + function + padding + argument->bytes - FMP_RECORD_HEADER;
     t->begin.record = fmp_record_header(bytes - FMP_RECORD_HEADER, fmp_record_kind(record));
     t->begin.head.function = (uint32_t)function;
-    t->batch = (struct fmp_batch){
-        .parts = t->parts, .n_parts = argument->n_parts + 3, .bytes = bytes, .items = 1};
+    t->batch = (struct fmp_batch){.parts = t->parts,
+                                  .n_parts = BEFORE + argument->n_parts,
+                                  .bytes = bytes,
+                                  .items = 1,
+                                  .n_inside = BEFORE + argument->n_inside,
+                                  .outside = argument->outside,
+                                  .copied = argument->copied};
     return 0;
 }
 

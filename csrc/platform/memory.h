@@ -15,6 +15,10 @@ int fmp_memory_create(size_t size);
 /* Reserves bytes [offset, offset + length) of the file, growing it when needed. */
 int fmp_memory_reserve(int fd, uint64_t offset, uint64_t length);
 
+/* Writes to the file without mapping it; what it does not have yet is reserved by that. Upon failure
+ * some of it may be, and written. */
+int fmp_memory_fill(int fd, uint64_t offset, const void *data, size_t size);
+
 /* Gives the pages of [offset, offset + length) back; they read as zero, and must be reserved
  * again before they are touched. */
 void fmp_memory_release(int fd, uint64_t offset, uint64_t length);
@@ -38,7 +42,7 @@ int fmp_memory_inspect(int fd, uint64_t *size);
  * pages, which takes a fraction of the faults. */
 void fmp_memory_prefer_huge(void *address, size_t length);
 
-/* Reads in, to be written, all pages of shared memory that is reserved: faster than one by one. */
+/* Makes a mapping's pages ready to be touched, all at once, which is faster than one by one. */
 void fmp_memory_warm(void *address, size_t length);
 
 /* Is there a limit on the size of this process's files? Passing it would raise SIGXFSZ. */

@@ -1,6 +1,7 @@
 /* extents.c - scenarios: messages that go on outside of their ring (channel/extent.c), put and taken.
  *
- * Whoever takes one keeps its view and looks at it again in the end: nobody may have written there.
+ * Whoever takes one keeps its view and looks at it again in the end: nobody may have written there. Or
+ * it gets a copy, which has to be whole.
  * Senders: WORLD has put messages before the victim began; VICTIMS; OTHERS. */
 #include "channel/extent.h"
 #include "channel/mailbox.h"
@@ -22,6 +23,7 @@ struct large {
 
 static struct fmp_mailbox queue;
 static struct large victims_message, others_messages[OTHERS_PUT];
+static bool copied; /* all but the first */
 
 static uint64_t
 name_of(uint32_t sender, uint32_t number)
@@ -44,7 +46,8 @@ make_large(struct large *l, uint32_t sender, uint32_t number)
                                   .bytes = sizeof l->inside + sizeof l->outside,
                                   .items = 1,
                                   .n_inside = 1,
-                                  .outside = sizeof l->outside};
+                                  .outside = sizeof l->outside,
+                                  .copied = copied};
 }
 
 static int
@@ -91,10 +94,18 @@ look_at(const struct fmp_buffer *b)
     const uint8_t *data;
     uint64_t name;
     CHECK(fmp_batch_next(b->data, b->size, &offset, &kind, &data, &length));
-    CHECK_EQ(kind, 1 | FMP_RECORD_OUTSIDE);
-    CHECK_EQ(b->lease.length, sizeof((struct large *)0)->outside);
     memcpy(&name, data, sizeof name);
     const uint64_t *outside = b->lease.address;
+    if (outside != NULL) {
+        CHECK_EQ(kind, 1 | FMP_RECORD_OUTSIDE);
+        CHECK_EQ(b->lease.length, sizeof((struct large *)0)->outside);
+    }
+    else {
+        CHECK(copied);
+        CHECK_EQ(kind, 1);
+        CHECK_EQ(length, sizeof name + sizeof((struct large *)0)->outside);
+        outside = (const uint64_t *)(data + sizeof name);
+    }
     for (unsigned i = 0; i < WORDS; i++) {
         CHECK_EQ(outside[i], name * 1000 + i);
     }
@@ -166,7 +177,7 @@ take_four(void) /* and leave the victim one */
 static struct kept worlds; /* taken before anybody was forked: all have these views */
 
 static void
-setup(void)
+setup_as(bool copies)
 {
     static struct large l;
     CHECK_EQ(fmp_mailbox_create(&queue, 0), FMP_OK);
@@ -174,6 +185,7 @@ setup(void)
     put(&l);
     take(&worlds);
     (void)note(&worlds);
+    copied = copies;
     for (uint32_t i = 1; i < 3; i++) {
         make_large(&l, WORLD, i);
         put(&l);
@@ -182,6 +194,18 @@ setup(void)
     for (uint32_t i = 0; i < OTHERS_PUT; i++) {
         make_large(&others_messages[i], OTHERS, i);
     }
+}
+
+static void
+setup(void)
+{
+    setup_as(false);
+}
+
+static void
+setup_copied(void)
+{
+    setup_as(true);
 }
 
 static void
@@ -276,6 +300,17 @@ SCENARIO(get_scenario) = {
     .name = "extent-get",
     .judged = ALWAYS_AND_KILLS_WITHOUT_TICKS,
     .setup = setup,
+    .victim = get_victim,
+    .look = note_head,
+    .judge = judge_get,
+    .teardown = teardown,
+    .others = {{"putter", LATE, put_others}, {"taker", LATE, take_four}},
+};
+
+SCENARIO(get_copied_scenario) = {
+    .name = "extent-get-copied",
+    .judged = ALWAYS_AND_KILLS_WITHOUT_TICKS,
+    .setup = setup_copied,
     .victim = get_victim,
     .look = note_head,
     .judge = judge_get,

@@ -71,6 +71,7 @@ RUNS = [
     ("extent", "MUTANT_IGNORES_LEASES", FAILS),
     ("extent", "MUTANT_LEASES_FIRST", FAILS),
     ("extent", "MUTANT_COMMITS_FIRST", FAILS),
+    ("extent", "MUTANT_COPIES_AFTER_THE_COMMIT", FAILS),
     ("extent", "K=1 MUTANT_NAMED_AFTER_THE_COMMIT", FAILS),
     ("claim", "K=1", HOLDS),
     ("claim", "K=2", HOLDS),

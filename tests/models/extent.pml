@@ -1,13 +1,14 @@
 /* extent.pml - who may write to an extent: records that refer to one, and leases.
  *
  * Stands for: fmp_extent_write with is_waited_for() and is_free(), fmp_extents_trim, fmp_extent_lease
- * (csrc/channel/extent.c), as they are called under the locks of csrc/channel/ring.c between the look
+ * and fmp_extent_copy (csrc/channel/extent.c), as they are called under the locks of csrc/channel/ring.c between the look
  * at the positions and the commit; fmp_lease_take and fmp_lease_exists (csrc/platform/lease.c), of
  * which the kernel is asked in one step. Sleeping is queue.pml's matter: here who finds nothing waits.
  *
  * N - NT senders put PUTS messages into E extents, or copy them whole where none is free; NT takers
- * take them and look at them twice. A message is written in two steps. Checked:
- *   - what a taker sees, as long as it has its lease, is the message that it took, whole;
+ * take them and look at them twice, under a lease, or before the commit, which is a copy. A message is
+ * written in two steps. Checked:
+ *   - what a taker sees, as long as it has its lease or copies, is the message that it took, whole;
  *   - memory that is given back is nobody's.
  */
 #ifndef N
@@ -143,7 +144,7 @@ inline look()
 proctype Taker(byte p)
 {
     byte e, number;
-    bool died;
+    bool died, copies = false;
     {
         do
         :: atomic { (head < tail || head == PUTS) && head_lock == 0 -> head_lock = p + 1 };
@@ -156,12 +157,24 @@ proctype Taker(byte p)
 #ifdef MUTANT_COMMITS_FIRST
                head++;
 #endif
-               if :: e != NONE -> leases[e] = leases[e] | (1 << p) :: else fi;
-#ifndef MUTANT_COMMITS_FIRST
+#ifdef MUTANT_COPIES_AFTER_THE_COMMIT
+               copies = true;
+               head++;
+#endif
+               if
+               :: e != NONE && !copies -> leases[e] = leases[e] | (1 << p)
+               :: e != NONE -> copies = true; look(); look()
+               :: else
+               fi;
+#if !defined(MUTANT_COMMITS_FIRST) && !defined(MUTANT_COPIES_AFTER_THE_COMMIT)
                head++;
 #endif
                robust_unlock(head_lock);
-               if :: e != NONE -> look(); look(); leases[e] = leases[e] & ~(1 << p) :: else fi
+               if
+               :: e != NONE && !copies -> look(); look(); leases[e] = leases[e] & ~(1 << p)
+               :: else
+               fi;
+               copies = false
            fi
         od;
         through[p] = true;
