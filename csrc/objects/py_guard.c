@@ -21,21 +21,33 @@ typedef struct {
     PyObject_HEAD
     vectorcallfunc vectorcall;
     PyTypeObject *owner; /* _core.Guard */
+    PyTypeObject *met;   /* the type of guard that was here last, most likely the next one's too */
     Py_ssize_t offset;   /* of the bound method in struct fmp_guard */
     const char *name;
     const char *doc;
 } MethodObject;
 
-/* Is it a struct fmp_guard? Its type then has ours as a base in the sense of layout. */
-static inline bool
-is_guard(PyObject *object, const PyTypeObject *guard)
+/* Has the type ours as a base in the sense of layout? Remembers one that has. */
+static FMP_RARE bool
+meet(MethodObject *self, PyTypeObject *type)
 {
-    for (const PyTypeObject *type = Py_TYPE(object); type != NULL; type = type->tp_base) {
-        if (type == guard) {
-            return true;
-        }
+    const PyTypeObject *base = type;
+    while (base != NULL && base != self->owner) {
+        base = base->tp_base;
     }
-    return false;
+#ifndef Py_GIL_DISABLED
+    if (base != NULL) {
+        Py_XSETREF(self->met, (PyTypeObject *)Py_NewRef((PyObject *)type));
+    }
+#endif
+    return base != NULL;
+}
+
+/* Is it a struct fmp_guard? */
+static inline bool
+is_guard(MethodObject *self, PyObject *object)
+{
+    return Py_TYPE(object) == self->met || meet(self, Py_TYPE(object));
 }
 
 static FMP_RARE PyObject *
@@ -48,7 +60,7 @@ refuse(const MethodObject *self, PyObject *object)
 static PyObject *
 method_get(MethodObject *self, PyObject *object, PyObject *Py_UNUSED(type))
 {
-    if (object != NULL && is_guard(object, self->owner)) {
+    if (object != NULL && is_guard(self, object)) {
         PyObject *bound = *(PyObject **)((char *)object + self->offset);
         return bound != NULL ? Py_NewRef(bound) : refuse(self, object);
     }
@@ -89,12 +101,13 @@ method_get_doc(MethodObject *self, void *Py_UNUSED(closure))
     return PyUnicode_FromString(self->doc);
 }
 
-/* No tp_clear: the circle of owner and method is broken in the owner's dictionary. */
+/* No tp_clear: the circles of types and method are broken in the types' dictionaries and bases. */
 static int
 method_traverse(MethodObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->owner);
+    Py_VISIT(self->met);
     return 0;
 }
 
@@ -104,6 +117,7 @@ method_dealloc(MethodObject *self)
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     Py_CLEAR(self->owner);
+    Py_CLEAR(self->met);
     type->tp_free((PyObject *)self);
     Py_DECREF(type);
 }
