@@ -199,16 +199,17 @@ def growth(results):
 
 
 def goals(runs):
-    """What each run found of each goal, and whether it was met in all of them."""
-    found = {}  # (row, goal) -> run -> (what was found, met)
+    """What each run found of each goal, whether it was met in all of them, and what could be."""
+    found = {}  # (goal, what it asks for) -> run -> Check
     for number, results in enumerate(runs):
-        for row, what, text, met in verdicts(results):
-            found.setdefault((row, what), {})[number] = text or "", met
+        for goal, check in verdicts(results):
+            found.setdefault((goal, check.what), {})[number] = check
     rows = []
-    for (row, what), by_run in found.items():
-        of_runs = [by_run.get(number, ("", None)) for number in range(len(runs))]
-        figures, mets = zip(*of_runs, strict=True)
-        rows.append(_cells(row, what, *figures, _in_how_many(mets)))
+    for (goal, what), by_run in found.items():
+        checks = [by_run.get(number) for number in range(len(runs))]
+        figures = [check.figure or "" if check else "" for check in checks]
+        verdict = _in_how_many([check.is_met if check else None for check in checks])
+        rows.append(_cells(goal.row, what, *figures, verdict + _reach(goal, checks)))
     names = [f"run {number}" for number in range(1, len(runs) + 1)]
     head = ["Work", "goal", *(names if len(runs) > 1 else ["measured"]), ""]
     return _lines(head, rows) if rows else ""
@@ -220,6 +221,14 @@ def _in_how_many(mets):
     if all(mets):
         return "met"
     return "**not met**" if not any(mets) else f"**met in {mets.count(True)} of {len(mets)}**"
+
+
+def _reach(goal, checks):
+    """Of the runs that did not meet it: what the least that there is to do would have got."""
+    of_runs = [check.alone for check in checks if check and check.is_met is False]
+    if not any(of_runs):
+        return ""
+    return f"; {goal.least.removeprefix('limit: ')} alone: {', '.join(filter(None, of_runs))}"
 
 
 def missing(results):

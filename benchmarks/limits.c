@@ -125,10 +125,18 @@ empty_release(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
+static PyObject *
+empty_exit(PyObject *Py_UNUSED(self), PyObject *const *Py_UNUSED(args), Py_ssize_t Py_UNUSED(n))
+{
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef empty_methods[] = {
     {"acquire", (PyCFunction)(void (*)(void))empty_acquire, METH_FASTCALL | METH_KEYWORDS,
      "Nothing, taking arguments as a lock does."},
     {"release", empty_release, METH_NOARGS, "Nothing."},
+    {"__enter__", empty_release, METH_NOARGS, "Nothing."},
+    {"__exit__", (PyCFunction)(void (*)(void))empty_exit, METH_FASTCALL, "Nothing."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -144,6 +152,95 @@ static PyType_Spec empty_spec = {
     .flags = Py_TPFLAGS_DEFAULT,
     .slots = empty_slots,
 };
+
+/*
+ * Ints in a C struct: what Python's way to them costs at the least
+ */
+
+#define ITEMS 1000
+
+struct field {
+    PyObject_HEAD
+    int value;
+    int items[ITEMS];
+};
+
+static int
+field_store(PyObject *self, PyObject *key, PyObject *value)
+{
+    Py_ssize_t i = PyLong_AsSsize_t(key);
+    long number = value != NULL ? PyLong_AsLong(value) : 0;
+    if (i < 0 || i >= ITEMS || (number == -1 && PyErr_Occurred())) {
+        if (!PyErr_Occurred()) {
+            PyErr_SetString(PyExc_IndexError, "out of range");
+        }
+        return -1;
+    }
+    ((struct field *)self)->items[i] = (int)number;
+    return 0;
+}
+
+static PyObject *
+field_load(PyObject *self, Py_ssize_t i)
+{
+    if (i < 0 || i >= ITEMS) {
+        PyErr_SetString(PyExc_IndexError, "out of range");
+        return NULL;
+    }
+    return PyLong_FromLong(((struct field *)self)->items[i]);
+}
+
+/* Whatever the attribute's name: it has one. */
+static PyObject *
+field_get(PyObject *self, PyObject *Py_UNUSED(name))
+{
+    return PyLong_FromLong(((struct field *)self)->value);
+}
+
+static int
+field_set(PyObject *self, PyObject *Py_UNUSED(name), PyObject *value)
+{
+    long number = value != NULL ? PyLong_AsLong(value) : 0;
+    if (number == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    ((struct field *)self)->value = (int)number;
+    return 0;
+}
+
+static PyType_Slot field_slots[] = {
+    {Py_tp_doc, "A value and an array that are shared with nobody."},
+    {Py_tp_getattro, field_get},
+    {Py_tp_setattro, field_set},
+    {Py_mp_ass_subscript, field_store},
+    {Py_sq_item, field_load},
+    {0, NULL},
+};
+
+static PyType_Spec field_spec = {
+    .name = "limits.Field",
+    .basicsize = sizeof(struct field),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = field_slots,
+};
+
+static PyObject *
+int_lists(PyObject *Py_UNUSED(self), PyObject *args)
+{
+    long first, length, n;
+    if (!PyArg_ParseTuple(args, "lll", &first, &length, &n)) {
+        return NULL;
+    }
+    double start = limits_now();
+    for (long i = 0; i < n; i++) {
+        PyObject *list = PyList_New(length);
+        for (long j = 0; list != NULL && j < length; j++) {
+            PyList_SET_ITEM(list, j, PyLong_FromLong(first + j));
+        }
+        Py_XDECREF(list);
+    }
+    return PyFloat_FromDouble(limits_now() - start);
+}
 
 /*
  * Round trips: a cache line, a futex, a pipe
@@ -386,6 +483,7 @@ forks(PyObject *Py_UNUSED(module), PyObject *arg)
 
 static PyMethodDef methods[] = {
     {"cas_pairs", cas_pairs, METH_O, "Swap a word there and back."},
+    {"int_lists", int_lists, METH_VARARGS, "Lists of new ints: (first, length, how many lists)."},
     {"line_round_trips", line_round_trips, METH_O, "A cache line between two that spin."},
     {"futex_round_trips", futex_round_trips, METH_O, "Two that sleep on futexes."},
     {"pipe_round_trips", pipe_round_trips, METH_O, "A byte through two pipes."},
@@ -398,15 +496,19 @@ static PyMethodDef methods[] = {
 };
 
 static int
+add_type(PyObject *module, const char *name, PyType_Spec *spec)
+{
+    PyObject *type = PyType_FromSpec(spec);
+    int rc = type != NULL ? PyModule_AddObjectRef(module, name, type) : -1;
+    Py_XDECREF(type);
+    return rc;
+}
+
+static int
 add_types(PyObject *module)
 {
-    PyObject *empty = PyType_FromSpec(&empty_spec);
-    if (empty == NULL) {
-        return -1;
-    }
-    int rc = PyModule_AddObjectRef(module, "Empty", empty);
-    Py_DECREF(empty);
-    return rc;
+    int rc = add_type(module, "Empty", &empty_spec);
+    return rc == 0 ? add_type(module, "Field", &field_spec) : rc;
 }
 
 static PyModuleDef_Slot slots[] = {

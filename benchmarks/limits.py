@@ -20,9 +20,9 @@ from pathlib import Path
 from .rows import expect, timed, way
 from .suites.channels import BATCH, MANY, TRIPS
 from .suites.large import NAMES, size_for
-from .suites.locks import acquire_and_release
+from .suites.locks import acquire_and_release, enter_and_exit
 from .suites.processes import EXIT_CODE
-from .suites.values import COPIED, LENGTH, SMALL, load, store
+from .suites.values import COPIED, LARGE, LENGTH, SMALL, add, load, store
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = ("base", "platform", "sync", "arena", "channel")
@@ -91,6 +91,29 @@ def _empty_calls_and_cas(limits, n):
 
 _limit("Lock: acquire, release", "2 empty C calls, 1 CAS pair", _empty_calls_and_cas)
 _limit("Lock: acquire, release", "1 CAS pair", lambda limits, n: limits.cas_pairs(n))
+_limit(
+    "Lock: with",
+    "2 empty C methods",
+    lambda limits, n: timed(enter_and_exit, limits.Empty(), n)[0],
+)
+
+
+def _field_added_to(limits, n):
+    field = limits.Field()
+    seconds, _ = timed(add, field, n)
+    expect(field.value, n)
+    return seconds
+
+
+def _field_stored_to(limits, n):
+    field = limits.Field()
+    seconds, _ = timed(store, field, n)
+    expect(field[(n - 1) % LENGTH], n - 1)
+    return seconds
+
+
+_limit("Value('i'): .value += 1", "an int in a C struct", _field_added_to)
+_limit("Array('i'): arr[i] = x", "an int in a C struct", _field_stored_to)
 
 
 def _to_list(numbers, n):
@@ -128,6 +151,13 @@ for _name, _contents in COPIED.items():
             _contents,
         )
     )
+
+
+_limit(
+    next(name for name, numbers in COPIED.items() if numbers is LARGE),
+    "a list of new ints",
+    lambda limits, n: limits.int_lists(LARGE[0], LENGTH, n),
+)
 
 
 #
@@ -230,20 +260,25 @@ def _os_forks(limits, n):
 _limit("Process: start, join (fork)", "os.fork, os._exit, waitpid", _os_forks)
 
 
-def _interpreters(limits, n):
-    def loop():
-        codes = set()
-        for _ in range(n):
-            pid = os.posix_spawn(sys.executable, [sys.executable, "-c", "pass"], os.environ)
-            codes.add(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-        return codes
+def _interpreters(program):
+    def seconds(limits, n):
+        def loop():
+            codes = set()
+            for _ in range(n):
+                pid = os.posix_spawn(sys.executable, [sys.executable, "-c", program], os.environ)
+                codes.add(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+            return codes
 
-    seconds, codes = timed(loop)
-    expect(codes, {0})
-    return seconds
+        taken, codes = timed(loop)
+        expect(codes, {0})
+        return taken
+
+    name = program if " " not in program else f"'{program}'"
+    _limit("Process: start, join (spawn)", f"python -c {name}", seconds)
 
 
-_limit("Process: start, join (spawn)", "python -c pass", _interpreters)
+_interpreters("pass")
+_interpreters("import threading, pickle")  # what a process object stands on, and comes in
 
 BARE_SERVER = """\
 import os, socket, sys

@@ -100,13 +100,15 @@ def summary(results):
 def goals(results):
     """Each goal that was measured, met or not; and those of which this run says nothing."""
     lines, met, not_met, unknown = [""], 0, 0, 0
-    for row, what, found, verdict in verdicts(results):
-        if verdict is None:
+    for goal, check in verdicts(results):
+        if check.is_met is None:
             unknown += 1
             word = "not measured"
         else:
-            met, not_met = met + verdict, not_met + (not verdict)
-            word = "met" if verdict else "NOT MET"
-        lines.append(f"{row:58} {what:44} {found or '':>8}  {word}")
+            met, not_met = met + check.is_met, not_met + (not check.is_met)
+            word = "met" if check.is_met else "NOT MET"
+            if not check.is_met and check.alone:
+                word += f"; {goal.least.removeprefix('limit: ')} alone: {check.alone}"
+        lines.append(f"{goal.row:58} {check.what:44} {check.figure or '':>8}  {word}")
     lines.append(f"\ngoals: {met} met, {not_met} not met, {unknown} not measured")
     return "\n".join(lines)

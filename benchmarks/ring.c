@@ -23,7 +23,7 @@ put_number(struct fmp_mailbox *box, uint64_t number)
 {
     uint64_t record[2] = {fmp_record_header(sizeof(number), 1), number};
     struct fmp_part part = {record, sizeof(record)};
-    struct fmp_batch batch = {&part, 1, sizeof(record), 1};
+    struct fmp_batch batch = {.parts = &part, .n_parts = 1, .bytes = sizeof(record), .items = 1};
     struct fmp_wait w = {.budget_ns = FOREVER, .fd = -1};
     int rc;
     do {

@@ -360,15 +360,36 @@ def test_goals_are_met_or_not(fastmp, word):
         "Lock: with", 5, within=(("limit: x", 1.5),), ahead_of=("ray", "loky"), at_most=2.0
     )
     checks = list(goal.checks(result))
-    assert [met for _, figure, met in checks if figure is not None] == [word] * 4
-    assert [what for what, figure, _ in checks if figure is None] == ["ahead of loky"]
+    assert [check.is_met for check in checks if check.figure is not None] == [word] * 4
+    assert [check.what for check in checks if check.is_met is None] == ["ahead of loky"]
+
+
+def test_a_goal_says_what_the_least_that_there_is_to_do_would_have_got(monkeypatch):
+    monkeypatch.setattr(goals, "GOALS", [goals.Goal("Lock: with", 5, least="limit: x")])
+    runs = [
+        [
+            result_of(
+                {
+                    "stdlib": (sides.PACKAGE, [10.0]),
+                    "fastmp": (sides.PACKAGE, [fastmp]),
+                    "limit: x": (sides.LIMIT, [limit]),
+                }
+            )
+        ]
+        for fastmp, limit in ((4.0, 2.5), (1.0, 0.5), (5.0, 4.0))
+    ]
+    assert "| 2.50 | 10.00 | 2.00 | **met in 1 of 3**; x alone: 4.00, 2.50 |" in documents.goals(
+        runs
+    )
+    assert "NOT MET; x alone: 4.00" in report.goals(runs[0])
+    assert "alone" not in report.goals(runs[1])
 
 
 def test_a_limit_that_was_kept_from_running_limits_nothing():
     for limit, expected in ((1.9, ["0.53"]), (2.1, [None])):
         result = result_of({"fastmp": (sides.PACKAGE, [1.0]), "limit: x": (sides.LIMIT, [limit])})
         goal = goals.Goal("Lock: with", within=(("limit: x", 2),))
-        assert [figure for _, figure, _ in goal.checks(result)] == expected
+        assert [check.figure for check in goal.checks(result)] == expected
 
 
 def test_a_row_that_loses_says_so():

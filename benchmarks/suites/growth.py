@@ -235,15 +235,15 @@ def parent_of(size):
 def _parent(size):
     def opened(side):
         context = side.context("fork")
-        memory = parent_of(QUICK if side.quick else size)
 
         def sample(n):
-            seconds, codes = timed(start_and_join, context, n)
+            # Anew each time: where its pages happen to lie makes a difference of up to a third.
+            with parent_of(QUICK if side.quick else size):
+                seconds, codes = timed(start_and_join, context, n)
             expect(codes, {EXIT_CODE})
             return seconds
 
         yield sample
-        memory.close()
 
     return opened
 

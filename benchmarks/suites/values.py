@@ -12,7 +12,7 @@ COPIED = {
 }
 
 
-def _add(number, n):
+def add(number, n):
     for _ in range(n):
         number.value += 1
 
@@ -38,12 +38,12 @@ def _counting(make, loop):
     return opened
 
 
-row("value", "Value('i'): .value += 1")(_counting(lambda c: c.Value("i", 0), _add))
-row("value", "Value('d'): .value += 1")(_counting(lambda c: c.Value("d", 0), _add))
+row("value", "Value('i'): .value += 1")(_counting(lambda c: c.Value("i", 0), add))
+row("value", "Value('d'): .value += 1")(_counting(lambda c: c.Value("d", 0), add))
 row("value", "Value('i'): with get_lock(): .value += 1")(
     _counting(lambda c: c.Value("i", 0), _add_under_its_lock)
 )
-row("value", "RawValue('i'): .value += 1")(_counting(lambda c: c.RawValue("i", 0), _add))
+row("value", "RawValue('i'): .value += 1")(_counting(lambda c: c.RawValue("i", 0), add))
 
 
 def store(array, n):
