@@ -14,7 +14,7 @@ COMPARISONS = ("limit: array.array",)
 
 class Check(NamedTuple):
     """One of what a goal asks for, in a run. `figure` and `is_met` are None if it was not measured.
-    `alone` is what the least that anybody has to do for this row would have got, if that was measured."""
+    `alone` is what the least that anybody has to do for this row got, if that was measured."""
 
     what: str
     figure: str | None
@@ -25,8 +25,8 @@ class Check(NamedTuple):
 @dataclass(frozen=True)
 class Goal:
     """For one row. `ratio`: how many times better than the standard library, at the least.
-    `least`: a limit that nothing which does the row's work can pass. `within`: at most so many times
-    that limit or peer. `ahead_of`: peers to be better than. `at_most`: the figure itself."""
+    `least`: a limit, the least that whoever does the row's work has to do. `within`: at most so
+    many times that limit or peer. `ahead_of`: peers to be better than. `at_most`: the figure."""
 
     row: str
     ratio: float | None = None
