@@ -132,7 +132,8 @@ class _Server:
     def serve(self):
         gc.collect()  # so that there is little for a child to traverse soon
         events = select.poll()
-        for fd in self._listener.fileno(), self._alive_r, self._woken:
+        # What has ended first: a spare that was killed is not to be given a request.
+        for fd in self._woken, self._listener.fileno(), self._alive_r:
             events.register(fd, select.POLLIN)
         try:
             while True:
@@ -189,17 +190,26 @@ class _Server:
 
     def _start(self, data, client, *fds):
         """Have a child that reads from *data*; the other *fds* are its."""
-        try:
-            pid = self._hand_over(data, *fds) or self._fork_child(data, client, fds)
-        except OSError:  # the client will see its pipe end
-            _close([data, client, *fds])
-            return
-        self._clients[pid] = client
-        _tell(client, pid)
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            # The client first: the spare may keep this processor for as long as it runs.
+            self._begin(spare.pid, client)
+            spare.give((data, *fds))
+        else:
+            try:
+                pid = self._fork_child(data, client, fds)
+            except OSError:  # the client will see its pipe end
+                _close([data, client, *fds])
+                return
+            self._begin(pid, client)
         os.close(data)
         _close(fds)
         # A spare stays what the server was; other threads, of a preloaded module, may change that.
         self._wants_spare = threading.active_count() == 1
+
+    def _begin(self, pid, client):
+        self._clients[pid] = client
+        _tell(client, pid)
 
     def _fork_child(self, data, client, fds):
         pid = fork()
@@ -243,20 +253,6 @@ class _Server:
         self._restore_signals()
         server.close()
         return _run(*fds)
-
-    def _hand_over(self, *fds):
-        """The pid of the spare, which has got *fds* and is a child from now on; 0 if there is none.
-
-        It may have ended already: the pid stays its own until the loop reaps it.
-        """
-        spare, self._spare = self._spare, None
-        if spare is None:
-            return 0
-        if not spare.send(fds):
-            spare.end()
-            return 0
-        spare.close()
-        return spare.pid
 
     def _end_spare(self):
         if self._spare is not None:

@@ -30,17 +30,17 @@ class Spare:
         self.pid = pid
         self._socket = socket
 
-    def send(self, fds):
-        """Send the descriptors of a request; whether that has succeeded.
+    def give(self, fds):
+        """Send the descriptors of a request, with which the process is a child, and forget it.
 
-        It fails when the spare has been killed, or too many descriptors are on their way.
+        It is killed if they cannot be sent: too many are on their way.  Its client will be told.
         """
         rights = _socket.SOL_SOCKET, _socket.SCM_RIGHTS, array("i", fds)
         try:
             self._socket.sendmsg([b"x"], [rights], _socket.MSG_NOSIGNAL)
         except OSError:
-            return False
-        return True
+            os.kill(self.pid, signal.SIGKILL)  # which may be what has happened to it before
+        self.close()
 
     def close(self):
         """Forget the process: it has a request, or was reaped."""
