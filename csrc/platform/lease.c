@@ -163,7 +163,7 @@ static bool
 is_untouched(const struct kept_view *v)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE), written = count_written(v, page);
-    if (written != SIZE_MAX && written >= v->length / page / 4) {
+    if (written != SIZE_MAX && written > v->length / page / 4) {
         atomic_store_explicit(&copies_due, COPIES, memory_order_relaxed);
     }
     return written == 0;

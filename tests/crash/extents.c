@@ -176,8 +176,22 @@ take_four(void) /* and leave the victim one */
 
 static struct kept worlds; /* taken before anybody was forked: all have these views */
 
+/* Extents that hold memory, in which no record lies any more. */
 static void
-setup_as(bool copies)
+warm_up(struct large *l, unsigned extents)
+{
+    static struct kept k;
+    for (unsigned i = 0; i < extents; i++) {
+        put(l);
+    }
+    for (unsigned i = 0; i < extents; i++) {
+        take(&k);
+    }
+    drop(&k);
+}
+
+static void
+setup_as(bool copies, unsigned warm)
 {
     static struct large l;
     CHECK_EQ(fmp_mailbox_create(&queue, 0), FMP_OK);
@@ -185,6 +199,7 @@ setup_as(bool copies)
     put(&l);
     take(&worlds);
     (void)note(&worlds);
+    warm_up(&l, warm);
     copied = copies;
     for (uint32_t i = 1; i < 3; i++) {
         make_large(&l, WORLD, i);
@@ -199,13 +214,19 @@ setup_as(bool copies)
 static void
 setup(void)
 {
-    setup_as(false);
+    setup_as(false, 0);
+}
+
+static void
+setup_warm(void)
+{
+    setup_as(false, 3); /* two for the world, one for the victim */
 }
 
 static void
 setup_copied(void)
 {
-    setup_as(true);
+    setup_as(true, 0);
 }
 
 static void
@@ -260,6 +281,17 @@ SCENARIO(put_scenario) = {
     .name = "extent-put",
     .judged = ALWAYS_AND_KILLS_WITHOUT_TICKS,
     .setup = setup,
+    .victim = put_victim,
+    .look = note_tail,
+    .judge = judge_put,
+    .teardown = teardown,
+    .others = {{"taker", EARLY, take_all}, {"putter", LATE, put_others}},
+};
+
+SCENARIO(put_warm_scenario) = {
+    .name = "extent-put-warm",
+    .judged = ALWAYS_AND_KILLS_WITHOUT_TICKS,
+    .setup = setup_warm,
     .victim = put_victim,
     .look = note_tail,
     .judge = judge_put,

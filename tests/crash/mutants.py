@@ -259,7 +259,7 @@ MUTANTS: list[Mutant] = [
         "channel/extent.c",
         "    return record - head < items_of(atomic_load(&r->shm->tail)) - head;\n",
         "    return (void)head, (void)record, false;\n",
-        (TICKS, "extent-put", "extent-get", "extent-get-copied"),
+        (TICKS, "extent-put", "extent-put-warm", "extent-get", "extent-get-copied"),
     ),
     Mutant(
         "extent: the record is named after the commit",
