@@ -5,14 +5,15 @@
  *   reserved  how many bytes of it, from its begin, are surely backed by memory
  *   record    the number (the low half of a position) of the last record that referred to it
  *   pages     how much of that record lies in it
- * and `n_extents`, that those from this number on hold nothing. All are written under tail_lock only. Nothing says whether an extent is in use: that follows from two things that cannot be stale.
+ * and `n_extents`, that those from this number on hold nothing. All are written under tail_lock only.
+ * Nothing says whether an extent is in use: that follows from two things that cannot be stale.
  * It is in use
  *   - while a record that waits refers to it, that is, while head <= record < tail. The number is
  *     written before the commit of that record, when it equals tail; so until the commit, and if it
  *     never comes, the extent is free;
  *   - while the kernel knows a lease on it (platform/lease.c). A taker has its lease, or its copy, before
- *     it commits the take, and both under head_lock. Who looks for a free extent looks at head first, and asks
- *     for leases then. So there is no moment at which a taken extent seems free.
+ *     it commits the take, and both under head_lock. Who looks for a free extent looks at head first,
+ *     and asks for leases then. So there is no moment at which a taken extent seems free.
  * Only the taker of a record that waits comes by a lease, so what is found free under tail_lock stays
  * so until that is let go. Nobody but who holds it writes to an extent, and only to a free one: what a
  * view shows never changes but by its own process. The record carries the message's bytes in the
@@ -233,8 +234,8 @@ fill(struct fmp_ring *r, unsigned i, const struct fmp_batch *batch, uint64_t len
         rc = fmp_memory_fill(r->fd, at, batch->parts[part].data, batch->parts[part].size);
         at += batch->parts[part].size;
     }
-    if (rc == FMP_OK) { /* the rest of the last page, which makes the file so long */
-        rc = fmp_memory_reserve(r->fd, begin, length);
+    if (rc == FMP_OK && at < begin + length) { /* the rest of the page makes the file so long */
+        rc = fmp_memory_reserve(r->fd, at, begin + length - at);
     }
     FMP_POINT("extent: filled");
     if (rc == FMP_OK && reserved < length) {
