@@ -225,10 +225,8 @@ def _in_how_many(mets):
 
 def _reach(goal, checks):
     """Of the runs that did not meet it: what the least that there is to do would have got."""
-    of_runs = [check.alone for check in checks if check and check.is_met is False]
-    if not any(of_runs):
-        return ""
-    return f"; {goal.least.removeprefix('limit: ')} alone: {', '.join(filter(None, of_runs))}"
+    of_runs = [check.alone for check in checks if check and check.is_met is False and check.alone]
+    return f"; {goal.alone(*of_runs)}" if of_runs else ""
 
 
 def missing(results):

@@ -35,6 +35,10 @@ class Goal:
     ahead_of: tuple = ()
     at_most: float | None = None
 
+    def alone(self, *reached):
+        """What the least there is to do has reached, in each of some runs, in words."""
+        return f"{self.least.removeprefix('limit: ')} alone: {', '.join(reached)}"
+
     def checks(self, result):
         """Yields a Check for each of what the goal asks for."""
         if self.ratio is not None:

@@ -108,7 +108,7 @@ def goals(results):
             met, not_met = met + check.is_met, not_met + (not check.is_met)
             word = "met" if check.is_met else "NOT MET"
             if not check.is_met and check.alone:
-                word += f"; {goal.least.removeprefix('limit: ')} alone: {check.alone}"
+                word += f"; {goal.alone(check.alone)}"
         lines.append(f"{goal.row:58} {check.what:44} {check.figure or '':>8}  {word}")
     lines.append(f"\ngoals: {met} met, {not_met} not met, {unknown} not measured")
     return "\n".join(lines)

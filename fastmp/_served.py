@@ -191,25 +191,19 @@ class _Server:
     def _start(self, data, client, *fds):
         """Have a child that reads from *data*; the other *fds* are its."""
         spare, self._spare = self._spare, None
-        if spare is not None:
-            # The client first: the spare may keep this processor for as long as it runs.
-            self._begin(spare.pid, client)
+        try:
+            pid = spare.pid if spare is not None else self._fork_child(data, client, fds)
+        except OSError:  # the client will see its pipe end
+            _close([data, client, *fds])
+            return
+        self._clients[pid] = client
+        _tell(client, pid)
+        if spare is not None:  # only now: it may keep this processor for as long as it runs
             spare.give((data, *fds))
-        else:
-            try:
-                pid = self._fork_child(data, client, fds)
-            except OSError:  # the client will see its pipe end
-                _close([data, client, *fds])
-                return
-            self._begin(pid, client)
         os.close(data)
         _close(fds)
         # A spare stays what the server was; other threads, of a preloaded module, may change that.
         self._wants_spare = threading.active_count() == 1
-
-    def _begin(self, pid, client):
-        self._clients[pid] = client
-        _tell(client, pid)
 
     def _fork_child(self, data, client, fds):
         pid = fork()
