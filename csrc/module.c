@@ -24,6 +24,7 @@ static int (*const add_objects[])(PyObject *) = {
     fmp_add_connection,
     fmp_add_pool_board,
     fmp_add_pool_job,
+    fmp_add_pool_items,
 };
 /* clang-format on */
 
@@ -94,6 +95,7 @@ core_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->pool_board);
     Py_VISIT(state->pool_job);
     Py_VISIT(state->pool_result);
+    Py_VISIT(state->pool_items);
     return fmp_codec_traverse(&state->codec, visit, arg);
 }
 
@@ -109,6 +111,7 @@ core_clear(PyObject *module)
     Py_CLEAR(state->pool_board);
     Py_CLEAR(state->pool_job);
     Py_CLEAR(state->pool_result);
+    Py_CLEAR(state->pool_items);
     fmp_known_ints_clear(&state->known_ints);
     fmp_codec_clear(&state->codec);
     return 0;

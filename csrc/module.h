@@ -26,6 +26,7 @@ struct fmp_state {
     PyTypeObject *pool_board;
     PyTypeObject *pool_job;
     PyTypeObject *pool_result;
+    PyTypeObject *pool_items;
     struct fmp_known_ints known_ints; /* filled as they are asked for */
 };
 
@@ -62,5 +63,6 @@ int fmp_add_simple_queue(PyObject *module);
 int fmp_add_connection(PyObject *module);
 int fmp_add_pool_board(PyObject *module);
 int fmp_add_pool_job(PyObject *module);
+int fmp_add_pool_items(PyObject *module);
 
 #endif

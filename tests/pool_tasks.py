@@ -201,3 +201,38 @@ def lock_at_seven(x):
 def caller(_):
     """The name of the function that has called this one."""
     return sys._getframe(1).f_code.co_name
+
+
+def next_one(x):
+    return x + 1
+
+
+kept = []
+
+
+def keep_some(x):
+    """Keeps two of three arguments, each in a way of its own; are they all as they were?"""
+    if x % 3 == 1:
+        kept.append((x, str(x)))
+    elif x % 3 == 2:
+        kept.append(((lambda: x)(), str(x)))
+    return all(str(number) == text for number, text in kept)
+
+
+def forget():
+    kept.clear()
+
+
+def items_of_the_loop(x):
+    """Keeps the loop's iterator; what is left in the one of an earlier chunk."""
+    items = sys._getframe(1).f_locals["items"]
+    if kept and kept[0] is items:
+        return None
+    left = [list(earlier) for earlier in kept]
+    kept[:] = [items]
+    return left
+
+
+def take_another(x):
+    """Takes an item from under the loop."""
+    return x, next(sys._getframe(1).f_locals["items"])

@@ -11,14 +11,19 @@ from tests.pool_tasks import (
     Whole,
     caller,
     fail_if_odd,
+    forget,
     fresh_text,
     identity,
     is_the_last,
+    items_of_the_loop,
+    keep_some,
     lock_at_seven,
     mixed,
+    next_one,
     shared_list,
     shared_text,
     square,
+    take_another,
     whole,
 )
 
@@ -46,6 +51,9 @@ def stdlib_pool():
 
 # Longer chunks are called by a loop in Python, in blocks of 256 (py_pool_call.c).
 LONG = 600
+loop_in_python = pytest.mark.skipif(
+    sys.version_info < (3, 12), reason="there C calls a function as fast"
+)
 
 
 def exactly(values):
@@ -108,6 +116,48 @@ def test_many_items_arrive_as_they_are(pool, name):
     assert exactly(pool.map(identity, range(LONG), 500)) == exactly(range(LONG))
 
 
+@pytest.mark.parametrize(
+    "middle", [0, 256, 1 << 12, 1 << 15, 1 << 30, 1 << 31, 1 << 60, (1 << 63) - 1000]
+)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_many_ints_that_nobody_keeps(pool, middle, sign):
+    """The worker's loop writes the next value into an int that it alone has (py_pool_items.c)."""
+    for step in 1, -1, 3:
+        numbers = range(sign * middle - LONG * step // 2, sign * middle + LONG * step // 2, step)
+        for items in numbers, list(numbers), list(numbers)[::2] * 2:
+            expected = exactly(map(next_one, items))
+            assert exactly(pool.map(next_one, items, LONG)) == expected
+
+
+@pytest.mark.parametrize("first", [0, 4000, (1 << 30) - 300])
+def test_ints_that_somebody_keeps_stay_as_they_are(first):
+    numbers = range(first, first + LONG)
+    with fastmp.get_context("fork").Pool(1) as pool:
+        for items in numbers, list(numbers):
+            assert all(pool.map(keep_some, items, LONG))
+            pool.apply(forget)
+
+
+@loop_in_python
+def test_the_items_of_a_chunk_that_is_done():
+    with fastmp.get_context("fork").Pool(1) as pool:
+        for items in range(LONG), list(range(LONG)):
+            first, *rest = pool.map(items_of_the_loop, items, LONG)
+            assert first == []
+            assert set(rest) == {None}
+            first, *rest = pool.map(items_of_the_loop, items, LONG)
+            assert first == [[]]
+            pool.apply(forget)
+
+
+@loop_in_python
+def test_the_items_of_a_chunk_are_taken_from_under_the_loop(pool):
+    for items in range(LONG), list(range(LONG)):
+        with pytest.raises(RuntimeError, match="call_each"):
+            pool.map(take_another, items, LONG)
+    assert pool.map(square, range(LONG), LONG) == [n * n for n in range(LONG)]
+
+
 @pytest.mark.parametrize("chunksize", [2, 8, 9, 50])
 def test_results_that_are_plain_up_to_some_point(pool, chunksize):
     expected = exactly(map(mixed, range(40)))
@@ -167,7 +217,7 @@ def test_no_loop_of_ours_in_the_traceback(pool, n):
     assert " line " not in str(e.value.__cause__)
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="there C calls a function as fast")
+@loop_in_python
 def test_many_items_are_called_from_python(pool):
     assert pool.map(caller, range(3), 3) == ["work"] * 3
     assert pool.map(caller, range(LONG), LONG) == ["call_each"] * LONG

@@ -15,6 +15,7 @@
 #include "bridge/pickling.h"
 #include "bridge/tree.h"
 #include "channel/extent.h"
+#include "platform/memory.h"
 
 #define SEARCHED_ITEMS 16 /* so many items at most when strings are among them: see repeats() */
 
@@ -164,6 +165,16 @@ fmp_encode_raw(struct fmp_encoded *e, uint8_t kind, const void *data, size_t siz
 }
 
 void
+fmp_encode_small(struct fmp_encoded *e, uint8_t kind, const void *data, size_t size)
+{
+    fmp_encoded_init(e, NULL, 0);
+    memcpy(e->small + FMP_RECORD_HEADER, data, size);
+    struct fmp_writer w = {
+        .data = e->small, .used = FMP_RECORD_HEADER + size, .room = sizeof(e->small)};
+    fmp_encoded_finish(e, &w, kind, NULL, 0);
+}
+
+void
 fmp_encoded_free(struct fmp_encoded *e)
 {
     for (Py_ssize_t i = 0; i < e->n_views; i++) {
@@ -196,13 +207,15 @@ read_sequence(const uint8_t *data, size_t size, uint8_t kind)
     if (!fmp_flat_open(&r, data, size, &count)) {
         return malformed();
     }
-    PyObject *sequence = kind == FMP_REC_TUPLE ? PyTuple_New(count) : PyList_New(count);
+    PyObject *sequence = kind == FMP_REC_TUPLE ? PyTuple_New(count) : fmp_list_new(count);
+    struct fmp_ahead ahead = {0};
     for (uint32_t i = 0; sequence != NULL && i < count; i++) {
         PyObject *item = fmp_read_item(&r);
         if (item == NULL) {
             Py_DECREF(sequence);
             return malformed();
         }
+        fmp_memory_ahead(&ahead, item);
         if (kind == FMP_REC_TUPLE) {
             PyTuple_SET_ITEM(sequence, i, item);
         }

@@ -85,6 +85,9 @@ int fmp_encode(struct fmp_codec *codec, struct fmp_encoded *e, PyObject *object,
 /* A record of the given kind that holds the buffer's bytes. The view must live as long as `e`. */
 void fmp_encode_raw(struct fmp_encoded *e, uint8_t kind, const void *data, size_t size);
 
+/* The same of so few bytes that `e` has room for them. */
+void fmp_encode_small(struct fmp_encoded *e, uint8_t kind, const void *data, size_t size);
+
 void fmp_encoded_free(struct fmp_encoded *e);
 
 /* For who encodes in parts: `e` with nothing but a prefix; then the record that `w` has written, whose
@@ -113,7 +116,6 @@ struct fmp_flat {
 void fmp_flat_begin(struct fmp_flat *f, struct fmp_encoded *e, const void *prefix, size_t n_prefix);
 /* False: not a plain value, or no memory; the sequence is as it was, to be taken back. */
 bool fmp_flat_add(struct fmp_flat *f, PyObject *item);
-bool fmp_flat_add_int(struct fmp_flat *f, int64_t value);
 /* What was begun becomes a record: FMP_REC_TUPLE or FMP_REC_LIST. */
 void fmp_flat_end(struct fmp_flat *f, uint8_t kind);
 /* The items as a new list, equal to those that were added; NULL with an exception. */

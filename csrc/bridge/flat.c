@@ -52,8 +52,8 @@ add_any(struct fmp_flat *f, PyObject *item)
     return true;
 }
 
-bool
-fmp_flat_add_int(struct fmp_flat *f, int64_t value)
+static bool
+add_int(struct fmp_flat *f, int64_t value)
 {
     if (f->count == INT32_MAX || !fmp_write_int_item(&f->w, value)) {
         return false;
@@ -67,7 +67,7 @@ fmp_flat_add(struct fmp_flat *f, PyObject *item)
 {
     Py_ssize_t small;
     if (PyLong_CheckExact(item) && fmp_small_int(item, &small)) {
-        return fmp_flat_add_int(f, small);
+        return add_int(f, small);
     }
     return add_any(f, item);
 }

@@ -185,6 +185,17 @@ fmp_write_item(struct fmp_writer *w, PyObject *o, uint8_t kind)
 /* --- reading --------------------------------------------------------------------------------- */
 
 PyObject *
+fmp_list_new(Py_ssize_t length)
+{
+    PyObject *list = PyList_New(length);
+    if (list != NULL) {
+        fmp_memory_prefer_huge(((PyListObject *)list)->ob_item,
+                               (size_t)length * sizeof(PyObject *));
+    }
+    return list;
+}
+
+PyObject *
 fmp_bytes_new(size_t size)
 {
     PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
@@ -214,20 +225,49 @@ fmp_text_from(uint8_t kind, const uint8_t *data, size_t size)
                                  : PyUnicode_DecodeUTF8((const char *)data, (Py_ssize_t)size, NULL);
 }
 
-/* PyLong_FromLong() is the faster one up to Python 3.13. */
-static PyObject *
-int_from(int64_t value)
+/* False: not of such a kind, or cut off. */
+static inline bool
+read_int(struct fmp_reader *r, uint8_t kind, int64_t *value)
 {
-    return sizeof(long) == sizeof(value) ? PyLong_FromLong((long)value)
-                                         : PyLong_FromLongLong(value);
+    int8_t tiny;
+    int16_t small;
+    int32_t middling;
+    bool read;
+    switch (kind) {
+    case FMP_REC_INT8:
+        read = fmp_read(r, &tiny, sizeof(tiny));
+        *value = read ? tiny : 0;
+        return read;
+    case FMP_REC_INT16:
+        read = fmp_read(r, &small, sizeof(small));
+        *value = read ? small : 0;
+        return read;
+    case FMP_REC_INT32:
+        read = fmp_read(r, &middling, sizeof(middling));
+        *value = read ? middling : 0;
+        return read;
+    case FMP_REC_INT:
+        return fmp_read(r, value, sizeof(*value));
+    default:
+        return false;
+    }
+}
+
+bool
+fmp_read_int_item(struct fmp_reader *r, int64_t *value)
+{
+    struct fmp_reader ahead = *r;
+    uint8_t kind;
+    if (!fmp_read(&ahead, &kind, 1) || !read_int(&ahead, kind, value)) {
+        return false;
+    }
+    *r = ahead;
+    return true;
 }
 
 PyObject *
 fmp_read_value(struct fmp_reader *r, uint8_t kind)
 {
-    int8_t tiny;
-    int16_t small;
-    int32_t middling;
     int64_t integer;
     double real;
     switch (kind) {
@@ -237,18 +277,10 @@ fmp_read_value(struct fmp_reader *r, uint8_t kind)
         return Py_NewRef(Py_False);
     case FMP_REC_TRUE:
         return Py_NewRef(Py_True);
-    case FMP_REC_INT8:
-        return fmp_read(r, &tiny, sizeof(tiny)) ? int_from(tiny) : NULL;
-    case FMP_REC_INT16:
-        return fmp_read(r, &small, sizeof(small)) ? int_from(small) : NULL;
-    case FMP_REC_INT32:
-        return fmp_read(r, &middling, sizeof(middling)) ? int_from(middling) : NULL;
-    case FMP_REC_INT:
-        return fmp_read(r, &integer, sizeof(integer)) ? int_from(integer) : NULL;
     case FMP_REC_FLOAT:
         return fmp_read(r, &real, sizeof(real)) ? PyFloat_FromDouble(real) : NULL;
     default:
-        return NULL;
+        return read_int(r, kind, &integer) ? fmp_int_from(integer) : NULL;
     }
 }
 

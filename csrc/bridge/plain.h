@@ -58,7 +58,16 @@ fmp_read(struct fmp_reader *r, void *out, size_t n)
     return true;
 }
 
-/* A bytes object to be filled. */
+/* PyLong_FromLong() is the faster one up to Python 3.13. */
+static inline PyObject *
+fmp_int_from(int64_t value)
+{
+    return sizeof(long) == sizeof(value) ? PyLong_FromLong((long)value)
+                                         : PyLong_FromLongLong(value);
+}
+
+/* A list and a bytes object to be filled. */
+PyObject *fmp_list_new(Py_ssize_t length);
 PyObject *fmp_bytes_new(size_t size);
 PyObject *fmp_text_from(uint8_t kind, const uint8_t *data, size_t size);
 /* A constant, int or float of fmp_write_value(), or an item; NULL, perhaps without an exception,
@@ -66,5 +75,7 @@ PyObject *fmp_text_from(uint8_t kind, const uint8_t *data, size_t size);
 PyObject *fmp_read_value(struct fmp_reader *r, uint8_t kind);
 PyObject *fmp_read_text(struct fmp_reader *r, uint8_t kind);
 PyObject *fmp_read_item(struct fmp_reader *r);
+/* The value of an item that is an int. False: the next one is none, and has not been read. */
+bool fmp_read_int_item(struct fmp_reader *r, int64_t *value);
 
 #endif

@@ -209,7 +209,7 @@ map(struct fmp_ring *r, struct fmp_extent_view **views, uint64_t i, uint64_t len
     unmap(v);
     int rc = fmp_memory_map(r->fd, fmp_extent_begin(i), length, &address);
     if (rc == FMP_OK) {
-        fmp_memory_warm(address, length);
+        (void)fmp_memory_warm(address, length); /* costs time alone: it is touched in any case */
         v->bytes = address;
         atomic_signal_fence(memory_order_seq_cst);
         v->mapped = length;

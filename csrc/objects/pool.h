@@ -21,6 +21,7 @@
  *   py_pool_collect.c  waiting, the collector's role, results to objects, dead workers
  *   py_pool_worker.c   the worker's loop
  *   py_pool_call.c     ... and its calls
+ *   py_pool_items.c    what they are called with, when that is plain
  */
 #ifndef FMP_OBJECTS_POOL_H
 #define FMP_OBJECTS_POOL_H
@@ -54,6 +55,15 @@ struct fmp_task_head {
     uint32_t function; /* bytes; 0: the argument is (function, argument), pickled together */
 };
 _Static_assert(sizeof(struct fmp_task_head) == FMP_UNIT, "keeps the argument on its grid");
+
+/* The argument of FMP_TASK_MANY in place of a tuple, as a record of a kind of its own: a piece of a
+ * range, whose numbers the worker makes. */
+enum { FMP_TASK_RANGE = FMP_REC_USER };
+struct fmp_range_record {
+    int64_t first;
+    int64_t step;
+    uint64_t count; /* at most INT32_MAX */
+};
 
 enum fmp_result_status {
     FMP_RESULT_OK,
@@ -134,6 +144,13 @@ struct fmp_range {
     int64_t next;
     int64_t step;
 };
+
+/* ... and beyond the last, where nobody looks. */
+static inline int64_t
+fmp_range_after(int64_t value, int64_t step, uint64_t steps)
+{
+    return (int64_t)((uint64_t)value + (uint64_t)step * steps);
+}
 
 /* Where a job's tasks come from. */
 struct fmp_feed {
@@ -250,7 +267,7 @@ struct fmp_argument {
     PyObject *object; /* or NULL: it is encoded already */
 };
 
-/* The numbers of a range are known without its iterator, and need not be made to be encoded. */
+/* The numbers of a range are known without its iterator, and need not be made at all. */
 void fmp_feed_look_at_range(struct fmp_range *r, PyObject *iterable);
 /* The argument of the next task, as an object or in `e`. 1; 0 at the end, or with the exception of the
  * iterable. */
@@ -302,6 +319,25 @@ PyObject *fmp_board_running(FmpBoard *self, PyObject *object);
 PyObject *fmp_pool_work(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args);
 PyObject *fmp_pool_report_start(FmpBoard *self, PyObject *const *args, Py_ssize_t n_args);
 
+/* py_pool_items.c: the items of a chunk that are plain, still in its record. */
+struct fmp_chunk {
+    uint32_t count; /* in all */
+    bool is_range;
+    struct fmp_reader items; /* what has not been read; or: */
+    int64_t next;
+    int64_t step;
+};
+
+/* The argument of FMP_TASK_MANY. False: it is of another kind, or malformed. */
+bool fmp_chunk_open(struct fmp_chunk *c, uint8_t kind, const uint8_t *data, size_t size);
+/* The next of its items; NULL with an exception. At most `count` times. */
+PyObject *fmp_chunk_next(struct fmp_chunk *c);
+
+/* An iterator over a chunk, empty until it is allowed `n` more items. It reads the chunk: allow 0 when
+ * that goes. NULL with an exception. */
+struct fmp_pool_items *fmp_pool_items_new(struct fmp_state *state, struct fmp_chunk *chunk);
+void fmp_pool_items_allow(struct fmp_pool_items *it, uint32_t n);
+
 /* py_pool_call.c: calls that a worker makes. The result, or NULL with an exception. */
 PyObject *fmp_pool_call_task(uint32_t mode, PyObject *function, PyObject *argument);
 
@@ -309,9 +345,9 @@ PyObject *fmp_pool_call_task(uint32_t mode, PyObject *function, PyObject *argume
  * come, so that neither is ever there as an object. From the first result on that has to be pickled,
  * they are gathered in a list. */
 struct fmp_flat_call {
+    struct fmp_state *state;
     PyObject *function;
-    struct fmp_reader items;
-    uint32_t count;
+    struct fmp_chunk chunk;
     struct fmp_flat results; /* begun by the caller */
     PyObject *list;          /* out: instead of `results`; or NULL */
 };

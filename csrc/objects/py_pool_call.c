@@ -4,8 +4,9 @@
  *
  * Many items are called by a loop in Python, `fastmp._workers.call_each()`, where that is the faster
  * one: from 3.12 on the interpreter calls a Python function from Python without leaving its own loop,
- * in 37 ns where a call from C takes 60. The items are given to it in blocks, so that neither they nor
- * their results leave the cache before they are done with.
+ * in 37 ns where a call from C takes 60. It is called for a block of items at a time, so that their
+ * results do not leave the cache before they are done with; plain items come from an iterator
+ * (py_pool_items.c).
  */
 #include <stdbool.h>
 
@@ -152,7 +153,7 @@ keep_result(struct fmp_flat_call *c, PyObject *one)
 static int
 call_next(struct fmp_flat_call *c)
 {
-    PyObject *item = fmp_flat_next(&c->items);
+    PyObject *item = fmp_chunk_next(&c->chunk);
     PyObject *one = item != NULL ? PyObject_CallOneArg(c->function, item) : NULL;
     Py_XDECREF(item); /* before the result is looked at, which may be the same object */
     int rc = one != NULL ? keep_result(c, one) : -1;
@@ -160,28 +161,11 @@ call_next(struct fmp_flat_call *c)
     return rc;
 }
 
-/* The next `n` items as a list. */
-static PyObject *
-next_items(struct fmp_flat_call *c, uint32_t n)
-{
-    PyObject *items = PyList_New((Py_ssize_t)n);
-    for (uint32_t i = 0; items != NULL && i < n; i++) {
-        PyObject *item = fmp_flat_next(&c->items);
-        if (item == NULL) {
-            Py_CLEAR(items);
-            break;
-        }
-        PyList_SET_ITEM(items, (Py_ssize_t)i, item);
-    }
-    return items;
-}
-
 static int
-call_block(struct fmp_flat_call *c, PyObject *loop, uint32_t n)
+call_block(struct fmp_flat_call *c, PyObject *loop, struct fmp_pool_items *items, uint32_t n)
 {
-    PyObject *items = next_items(c, n);
-    PyObject *results = items != NULL ? call_by_loop(loop, c->function, items, n) : NULL;
-    Py_XDECREF(items); /* as in call_next() */
+    fmp_pool_items_allow(items, n);
+    PyObject *results = call_by_loop(loop, c->function, (PyObject *)items, n);
     int rc = results != NULL ? 0 : -1;
     for (uint32_t i = 0; rc == 0 && i < n; i++) {
         rc = keep_result(c, PyList_GET_ITEM(results, (Py_ssize_t)i));
@@ -190,17 +174,38 @@ call_block(struct fmp_flat_call *c, PyObject *loop, uint32_t n)
     return rc;
 }
 
+/* All of them, by the loop. */
+static int
+call_in_blocks(struct fmp_flat_call *c, PyObject *loop)
+{
+    struct fmp_pool_items *items = fmp_pool_items_new(c->state, &c->chunk);
+    int rc = items != NULL ? 0 : -1;
+    for (uint32_t left = c->chunk.count, n; rc == 0 && left > 0; left -= n) {
+        n = left < BLOCK ? left : BLOCK;
+        rc = call_block(c, loop, items, n);
+    }
+    if (items != NULL) {
+        fmp_pool_items_allow(items, 0);
+        Py_DECREF((PyObject *)items);
+    }
+    return rc;
+}
+
 int
 fmp_pool_call_flat(struct fmp_flat_call *c)
 {
-    PyObject *loop = loop_for((Py_ssize_t)c->count);
+    PyObject *loop = loop_for((Py_ssize_t)c->chunk.count);
     int rc = 0;
     c->list = NULL;
-    for (uint32_t left = c->count, n; rc == 0 && left > 0; left -= n) {
-        n = loop == NULL ? 1 : left < BLOCK ? left : BLOCK;
-        rc = loop == NULL ? call_next(c) : call_block(c, loop, n);
+    if (loop != NULL) {
+        rc = call_in_blocks(c, loop);
+        Py_DECREF(loop);
     }
-    Py_XDECREF(loop);
+    else {
+        for (uint32_t left = c->chunk.count; rc == 0 && left > 0; left--) {
+            rc = call_next(c);
+        }
+    }
     if (rc < 0) {
         if (c->list == NULL) {
             fmp_flat_drop(&c->results);

@@ -1,7 +1,6 @@
 /* py_pool_chunk.c - what the next task of a map is about, out of the map's iterable.
  *
- * Plain items go from the iterator straight into the record, and the numbers of a range are not even
- * made for that. A chunk in which there is anything else becomes a tuple, to be pickled. Runs the code of
+ * Plain items go from the iterator straight into the record; of a range, its ends alone. A chunk in which there is anything else becomes a tuple, to be pickled. Runs the code of
  * iterators, which may do anything, but hold no lock and see no record.
  */
 #include "objects/pool.h"
@@ -97,28 +96,23 @@ next_flat(PyObject *source, Py_ssize_t chunk, struct fmp_encoded *e, struct fmp_
     return 1;
 }
 
-/* The same of a range. */
+/* Of a range, its next piece; more results than INT32_MAX would not be flat. */
 static int
 next_of_range(struct fmp_range *r, Py_ssize_t chunk, struct fmp_encoded *e, struct fmp_argument *a)
 {
-    struct fmp_flat flat;
-    fmp_flat_begin(&flat, e, NULL, 0);
-    while (flat.count < chunk && r->left > 0) {
-        if (!fmp_flat_add_int(&flat, r->next)) {
-            fmp_flat_drop(&flat);
-            PyErr_NoMemory();
-            return 0;
-        }
-        r->next =
-            (int64_t)((uint64_t)r->next + (uint64_t)r->step); /* beyond the last: never used */
-        r->left--;
-    }
-    if (flat.count == 0) {
-        fmp_flat_drop(&flat);
+    uint64_t n = r->left < (uint64_t)chunk ? r->left : (uint64_t)chunk;
+    if (n > INT32_MAX) {
+        PyErr_NoMemory();
         return 0;
     }
-    a->items = flat.count;
-    fmp_flat_end(&flat, FMP_REC_TUPLE);
+    if (n == 0) {
+        return 0;
+    }
+    struct fmp_range_record piece = {.first = r->next, .step = r->step, .count = n};
+    fmp_encode_small(e, FMP_TASK_RANGE, &piece, sizeof(piece));
+    a->items = (Py_ssize_t)n;
+    r->next = fmp_range_after(r->next, r->step, n);
+    r->left -= n;
     return 1;
 }
 

@@ -59,7 +59,7 @@ set_callback(PyObject **field, PyObject *given)
 static PyObject *
 list_of_none(Py_ssize_t length)
 {
-    PyObject *list = PyList_New(length);
+    PyObject *list = fmp_list_new(length);
     for (Py_ssize_t i = 0; list != NULL && i < length; i++) {
         PyList_SET_ITEM(list, i, Py_NewRef(Py_None));
     }

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "bridge/errors.h"
+#include "platform/memory.h"
 
 #define FIRST_ROOM 16
 
@@ -224,12 +225,14 @@ fmp_job_set(FmpJob *job, uint32_t index, bool success, PyObject *value)
 static int
 read_items(PyObject *list, Py_ssize_t at, struct fmp_reader *r, uint32_t count)
 {
+    struct fmp_ahead ahead = {0};
     for (Py_ssize_t i = at; i < at + (Py_ssize_t)count; i++) {
         PyObject *item = fmp_flat_next(r);
         if (item == NULL) {
             PyErr_Clear();
             return -1;
         }
+        fmp_memory_ahead(&ahead, item);
         PyObject *before = PyList_GET_ITEM(list, i);
         PyList_SET_ITEM(list, i, item);
         Py_XDECREF(before);

@@ -246,10 +246,11 @@ run_flat(struct worker *me, const struct fmp_task_head *head, struct fmp_buffer 
     const uint8_t *data = taken->data + FMP_RECORD_HEADER;
     size_t begin = argument_at(head);
     struct fmp_flat_call c;
-    if (head->mode != FMP_TASK_MANY || kind != FMP_REC_TUPLE || head->function == 0
-        || begin > length || !fmp_flat_open(&c.items, data + begin, length - begin, &c.count)) {
+    if (head->mode != FMP_TASK_MANY || head->function == 0 || begin > length
+        || !fmp_chunk_open(&c.chunk, kind, data + begin, length - begin)) {
         return 0;
     }
+    c.state = me->board->state;
     struct fmp_result_head result = {.tag = head->tag, .leaving = me->leave};
     struct fmp_encoded e;
     c.function = Py_XNewRef(function_of(me, head, data + sizeof(*head)));

@@ -38,16 +38,13 @@
 
 #include "base/status.h"
 #include "platform/fd.h"
+#include "platform/memory.h"
 #include "platform/process.h"
 
 #ifndef F_OFD_GETLK
 #define F_OFD_GETLK 36
 #define F_OFD_SETLK 37
 #endif
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22
-#endif
-#define WARMED_AT_A_TIME ((size_t)16 << 20) /* a signal or a kill waits no longer */
 #define KEPT 4
 #define COPIES 15 /* after a view that was written over, so many are not given */
 #define WORDS_AT_A_TIME 512
@@ -358,21 +355,11 @@ fmp_lease_take(int fd, uint64_t offset, size_t length, struct fmp_lease *out)
 int
 fmp_lease_warm(struct fmp_lease *lease)
 {
-    for (size_t done = 0; lease->cold && done < lease->length;) {
-        size_t left = lease->length - done;
-        size_t n = left < WARMED_AT_A_TIME ? left : WARMED_AT_A_TIME;
-        if (madvise((char *)lease->address + done, n, MADV_POPULATE_READ) == 0) {
-            done += n;
-        }
-        else if (errno == EINVAL) { /* before Linux 5.14: they come one by one */
-            break;
-        }
-        else if (errno != EINTR && errno != EAGAIN) {
-            return errno == ENOMEM ? -ENOMEM : FMP_CORRUPT;
-        }
+    int rc = lease->cold ? fmp_memory_warm(lease->address, lease->length) : FMP_OK;
+    if (rc == FMP_OK) {
+        lease->cold = false;
     }
-    lease->cold = false;
-    return FMP_OK;
+    return rc;
 }
 
 /* Unlocks the view for later, or drops it. */

@@ -27,7 +27,11 @@
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
 #endif
-#define WORTH_HUGE ((size_t)8 << 20) /* some huge pages, whatever the alignment */
+#define WARMED_AT_A_TIME ((size_t)16 << 20) /* a signal or a kill waits no longer */
+#define WORTH_HUGE ((size_t)4 << 20)        /* some huge pages, whatever the alignment */
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 
 int
 fmp_memory_create(size_t size)
@@ -188,12 +192,34 @@ fmp_memory_prefer_huge(void *address, size_t length)
     (void)madvise((void *)begin, end - begin, MADV_HUGEPAGE);
 }
 
-void
+int
 fmp_memory_warm(void *address, size_t length)
 {
-    /* Read in, they may be written too, in half the time of MADV_POPULATE_WRITE. Failure (before Linux
-     * 5.14, or for a signal) costs time, not correctness. */
-    (void)madvise(address, length, MADV_POPULATE_READ);
+    /* Read in, they may be written too, in half the time of MADV_POPULATE_WRITE. */
+    for (size_t done = 0; done < length;) {
+        size_t left = length - done;
+        size_t n = left < WARMED_AT_A_TIME ? left : WARMED_AT_A_TIME;
+        if (madvise((char *)address + done, n, MADV_POPULATE_READ) == 0) {
+            done += n;
+        }
+        else if (errno == EINVAL) { /* before Linux 5.14: they come one by one */
+            break;
+        }
+        else if (errno != EINTR && errno != EAGAIN) {
+            return errno == ENOMEM ? -ENOMEM : FMP_CORRUPT;
+        }
+    }
+    return FMP_OK;
+}
+
+void
+fmp_memory_look_ahead(struct fmp_ahead *a, const void *object)
+{
+    a->objects = 0;
+    a->begin = (uintptr_t)object / FMP_PAGE * FMP_PAGE;
+    /* What is behind the allocator's memory may be somebody else's, or nothing: of that at most FMP_AHEAD
+     * is made ready too early, or the call fails. Neither changes what anybody finds there. */
+    (void)madvise((void *)a->begin, FMP_AHEAD, MADV_POPULATE_WRITE);
 }
 
 bool

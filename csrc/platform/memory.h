@@ -42,8 +42,30 @@ int fmp_memory_inspect(int fd, uint64_t *size);
  * pages, which takes a fraction of the faults. */
 void fmp_memory_prefer_huge(void *address, size_t length);
 
-/* Makes a mapping's pages ready to be touched, all at once, which is faster than one by one. */
-void fmp_memory_warm(void *address, size_t length);
+/* Makes a mapping's pages ready to be touched, all at once, which is faster than one by one.
+ * FMP_CORRUPT, -ENOMEM: some are not there. */
+int fmp_memory_warm(void *address, size_t length);
+
+/* For who makes very many small objects, one after the other: while their allocator takes them from memory
+ * that is new, at rising addresses, its pages come some at a time, in two thirds of the time that
+ * their faults would take. Begins as {0}. */
+#define FMP_AHEAD ((size_t)128 << 10) /* bytes at a time */
+#define FMP_AHEAD_EVERY 2048 /* objects at least, so that it costs nothing where it is no use */
+struct fmp_ahead {
+    uintptr_t begin;  /* of what was made ready last */
+    unsigned objects; /* since then */
+};
+
+void fmp_memory_look_ahead(struct fmp_ahead *a, const void *object);
+
+/* After each object, with its address. */
+static inline void
+fmp_memory_ahead(struct fmp_ahead *a, const void *object)
+{
+    if (++a->objects >= FMP_AHEAD_EVERY && (uintptr_t)object - a->begin >= FMP_AHEAD) {
+        fmp_memory_look_ahead(a, object);
+    }
+}
 
 /* Is there a limit on the size of this process's files? Passing it would raise SIGXFSZ. */
 bool fmp_memory_is_limited(void);
