@@ -25,6 +25,8 @@ static int (*const add_objects[])(PyObject *) = {
     fmp_add_pool_board,
     fmp_add_pool_job,
     fmp_add_pool_items,
+    fmp_add_child,
+    fmp_add_fork,
 };
 /* clang-format on */
 
@@ -96,6 +98,7 @@ core_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->pool_job);
     Py_VISIT(state->pool_result);
     Py_VISIT(state->pool_items);
+    Py_VISIT(state->child);
     return fmp_codec_traverse(&state->codec, visit, arg);
 }
 
@@ -112,6 +115,7 @@ core_clear(PyObject *module)
     Py_CLEAR(state->pool_job);
     Py_CLEAR(state->pool_result);
     Py_CLEAR(state->pool_items);
+    Py_CLEAR(state->child);
     fmp_known_ints_clear(&state->known_ints);
     fmp_codec_clear(&state->codec);
     return 0;

@@ -27,6 +27,7 @@ struct fmp_state {
     PyTypeObject *pool_job;
     PyTypeObject *pool_result;
     PyTypeObject *pool_items;
+    PyTypeObject *child;
     struct fmp_known_ints known_ints; /* filled as they are asked for */
 };
 
@@ -64,5 +65,7 @@ int fmp_add_connection(PyObject *module);
 int fmp_add_pool_board(PyObject *module);
 int fmp_add_pool_job(PyObject *module);
 int fmp_add_pool_items(PyObject *module);
+int fmp_add_child(PyObject *module);
+int fmp_add_fork(PyObject *module);
 
 #endif

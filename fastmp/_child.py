@@ -1,11 +1,12 @@
 """The first and last steps of a child.
 
 A page that the child writes to is copied first, and a reference count is a write, so every object
-it looks at costs: of the time that a child takes which does nothing, a third was spent in
-``BaseProcess._bootstrap()``.  Here are the same steps without the needless ones, and what can be
-made or decided before the fork is, by ``prepare()``, for this child and those after it.  They are
-taken only in the place of a ``_bootstrap()`` that is known step by step; any other (a later
-Python's, a subclass's, one that a tool has put there) is called.
+it looks at costs: of the time that a child takes which does nothing, two fifths were spent in
+``BaseProcess._bootstrap()`` and around it.  ``_core.Child`` takes the same steps without Python
+code and without the needless ones, and what can be made or decided before the fork is, by
+``prepare()``, for this child and those after it.  They are taken only in the place of a
+``_bootstrap()`` that is known step by step; any other (a later Python's, a subclass's, one that a
+tool has put there) is called.  What is rare of them is here.
 
 A spawned child takes these steps too: it has no pages to copy, but may not have loaded
 ``multiprocessing.util`` yet, and what was not loaded has nothing to be done about.
@@ -17,18 +18,16 @@ import itertools
 import os
 import sys
 import threading
-from _thread import get_native_id
 
-from . import _exit, _std, process
+from . import _core, _exit, _std, process
 
 TYPE_CHECKING = False  # for type checkers, without importing typing
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["bootstrap", "flush_std_streams", "prepare", "run"]
+__all__ = ["flush_std_streams", "prepare"]
 
 _context = _std.context
-_names_of_process = vars(process)
 _bootstrap = process.BaseProcess._bootstrap
 
 # What the known versions of _bootstrap() refer to, 3.10-3.13; up to 3.12 _exit_function too.
@@ -39,6 +38,7 @@ _STEPS = frozenset("""
     isinstance int sys stderr write str traceback name print_exc _shutdown _flush_std_streams
     context util
 """.split())  # fmt: skip  # noqa: SIM905
+_FORCE = frozenset(["_concrete_contexts", "_default_context", "_actual_context"])
 _AFTER_FORK = frozenset(["_finalizer_registry", "clear", "_run_after_forkers", "util"])
 
 
@@ -50,9 +50,11 @@ def _names(function):
 _is_known = (
     _names(_bootstrap) in (_STEPS, _STEPS | {"_exit_function"})
     and _names(process.BaseProcess._after_fork) == _AFTER_FORK
+    and _names(_context._force_start_method) == _FORCE
 )
 
 _shutdown = threading._shutdown
+_leave = os._exit
 
 # Up to 3.12 the known _bootstrap() calls the exit function, as no atexit handler runs after fork.
 _calls_exit_function = _is_known and "_exit_function" in _bootstrap.__code__.co_names
@@ -114,19 +116,28 @@ def _closing(stdin: "Any"):
     return lambda: stdin.close()
 
 
-class _Prepared:
+class _Prepared(_core.Child):
     """What the children of this process need: each takes it in its own copy."""
 
     def __init__(self):
-        self.is_taken = False
-        self.current = None  # this process, kept in the child as well: its end would cost
         self.parent = None  # the child's parent_process()
+        self.calls_exit_function = _calls_exit_function
+        self.steps = globals()
+        self.process = vars(process)
+        self.threading = vars(threading)
+        self.atexit = vars(atexit)
+        self.os = vars(os)
+        self.sys = vars(sys)
+        self.default_context = _context._default_context
+        self.shutdown = _shutdown
+        self.leave = _leave
+        self.exit_handler = _exit.handler
         self.old_stdin = sys.__stdin__
         self.close_stdin = _closing(sys.__stdin__)
+        self.counter = itertools.count(1)
+        self.children = set()
         self.stdin = io.TextIOWrapper(io.BufferedReader(_Nothing()), encoding="utf-8")
         self.stdin.mode = "r"  # type: ignore[misc]  # as open() does
-        # What becomes of the names of multiprocessing.process, with two that are the child's.
-        self.names = {"_process_counter": itertools.count(1), "_children": set()}
 
     def parent_called(self, name, pid):
         """The object for the parent, which may have been renamed since the last child."""
@@ -134,6 +145,13 @@ class _Prepared:
         if parent is None or parent._pid != pid or parent._name != name:
             parent = self.parent = process._ParentProcess(name, pid, None)
         return parent
+
+    def look_around(self):
+        """Take what may be another since the last child."""
+        self.replaced = process._current_process, process._process_counter, process._children
+        if _util is not None and self.after_forkers is None:
+            self.after_forkers = _util._afterfork_registry.data
+            self.exit_function = _exit.handler.function
 
 
 _prepared: "_Prepared | None" = None
@@ -143,10 +161,10 @@ _plain_hooks: tuple = ()
 
 
 def prepare(process_obj=None):
-    """Make, before the fork, what the child is going to need.
+    """Make, before the fork, what the child is going to need: a _core.Child.
 
-    Of *process_obj*, what bootstrap() has to know, which may be called in a thread among others:
-    whether there are hooks to call, the start method to set or None, and the parent; None if its
+    With it, of *process_obj*, what the child has to know, which may be another's in another thread:
+    whether there are hooks to call, the context to set or None, and the parent; None if its
     ``_bootstrap()`` is another than the known one.
     """
     global _prepared, _plain_hooks
@@ -154,125 +172,86 @@ def prepare(process_obj=None):
     if ready is None or ready.is_taken:
         ready = _prepared = _Prepared()
     if process_obj is None or not _is_known or type(process_obj)._bootstrap is not _bootstrap:
-        return None
+        return ready, None
     if not _plain_hooks:
         from .context import Process
 
         # The default Process asks the context in force, which is known if it gets here.
         _plain_hooks = (process.BaseProcess._after_fork, Process._after_fork)
-    ready.current = process._current_process
+    ready.look_around()
+    context = None
     method = process_obj._start_method
     if method is not None:
         context = _context._default_context._actual_context
         if context is not None and context._name == method:
-            method = None
-    parent = ready.parent_called(process_obj._parent_name, process_obj._parent_pid)
-    return type(process_obj)._after_fork not in _plain_hooks, method, parent
-
-
-#
-# In the child
-#
-
-
-def run(process_obj, parent_sentinel, known, runs_atexit):
-    """Be the child of a fork: run *process_obj* and exit.
-
-    *known* is what ``prepare(process_obj)`` said, *runs_atexit* whether exit functions are called.
-    """
-    code = 1
-    try:
-        if runs_atexit:
-            atexit._clear()
-            atexit.register(_exit.handler if _util is None else _exit.chosen())
-        code = bootstrap(process_obj, parent_sentinel, known)
-    finally:
-        # Whatever happens, the child must not go on in its parent's code.
-        try:
-            if runs_atexit and not _has_nothing_to_do_at_exit():
-                atexit._run_exitfuncs()
-        finally:
-            os._exit(code)
-
-
-def bootstrap(self, parent_sentinel, known):
-    """``self._bootstrap()``: run it; its exit code.  *known*: what ``prepare(self)`` said."""
-    if known is None:
-        return self._bootstrap(parent_sentinel=parent_sentinel)
-    has_hook, method, parent = known
-    ready = _prepared
-    ready.is_taken = True
-    try:
-        if method is not None:
-            _context._force_start_method(method)
-        parent._sentinel = parent_sentinel
-        names = ready.names
-        names["_current_process"] = self
-        names["_parent_process"] = parent
-        _names_of_process.update(names)
-        stdin = sys.stdin
-        if stdin is not None:
-            sys.stdin = ready.stdin
-            try:
-                if stdin is ready.old_stdin:
-                    ready.close_stdin()
-                else:
-                    stdin.close()
-            except (OSError, ValueError):
-                pass
-        if threading._HAVE_THREAD_NATIVE_ID:
-            threading._main_thread._native_id = get_native_id()
-        if has_hook:
-            self._after_fork()
-        elif _util is not None:
-            _util._finalizer_registry.clear()
-            if _util._afterfork_registry.data:
-                _util._run_after_forkers()
-        if _util is not None and _util._logger:
-            _util.info("child process calling self.run()")
-        try:
-            self.run()
-            exitcode = 0
-        finally:
-            if _calls_exit_function:
-                _exit.chosen()()
-    except SystemExit as e:
-        if e.code is None:
-            exitcode = 0
-        elif isinstance(e.code, int):
-            exitcode = e.code
+            context = None
         else:
-            sys.stderr.write(str(e.code) + "\n")
-            exitcode = 1
-    except:  # noqa: E722
-        exitcode = 1
-        import traceback
-
-        sys.stderr.write(f"Process {self.name}:\n")
-        traceback.print_exc()
-    finally:
-        if not _has_nothing_to_shut_down():
-            threading._shutdown()
-        if _util is not None and _util._logger:
-            _util.info(f"process exiting with exitcode {exitcode}")
-        flush_std_streams()
-    return exitcode
+            context = _context._concrete_contexts[method]
+    parent = ready.parent_called(process_obj._parent_name, process_obj._parent_pid)
+    return ready, (type(process_obj)._after_fork not in _plain_hooks, context, parent)
 
 
-def _has_nothing_to_shut_down():
-    """Whether no thread is to be waited for, and nothing comes after that could tell."""
-    return (
-        threading._shutdown is _shutdown
-        and len(threading._active) == 1
-        and not threading._limbo
-        and not threading._threading_atexits
-        and _has_nothing_to_do_at_exit()
-    )
+#
+# In the child, called by _core.Child for what is rare
+#
 
 
-def _has_nothing_to_do_at_exit():
-    """Whether there is no exit function but the stdlib's, and nothing for that to do."""
-    return _util is None and not process._children and atexit._ncallbacks() == 1
+def _call_bootstrap(self, parent_sentinel):
+    """A _bootstrap() that is not known."""
+    return self._bootstrap(parent_sentinel=parent_sentinel)
+
+
+def _begin_util(has_hook):
+    assert _util is not None
+    if not has_hook:
+        _util._finalizer_registry.clear()
+        _util._run_after_forkers()
+    _util.info("child process calling self.run()")
+
+
+def _report(self, error, has_run):
+    """Say what has ended the process; its exit code."""
+    if isinstance(error, SystemExit):
+        sys.stderr.write(str(error.code) + "\n")
+        return 1
+    import traceback
+
+    sys.stderr.write(f"Process {self.name}:\n")
+    report = traceback.TracebackException(type(error), error, error.__traceback__, compact=True)
+    if has_run:
+        report.stack.insert(0, _caller(traceback.FrameSummary))
+    for line in report.format():
+        print(line, file=sys.stderr, end="")
+    return 1
+
+
+def _caller(summary):
+    """The stdlib's frame for which _core.Child stands, as a traceback shows it."""
+    import linecache
+
+    code = _bootstrap.__code__
+    number, call = code.co_firstlineno, "self.run()"
+    for at in sorted({line for _, _, line in code.co_lines() if line}):
+        if linecache.getline(code.co_filename, at).strip() == call:
+            number = at
+    if sys.version_info < (3, 11):
+        return summary(code.co_filename, number, code.co_name)
+    begin = linecache.getline(code.co_filename, number).find(call)
+    place = {"end_lineno": number, "colno": begin, "end_colno": begin + len(call)}
+    return summary(code.co_filename, number, code.co_name, **place)
+
+
+def _log_exit(exitcode):
+    assert _util is not None
+    _util.info(f"process exiting with exitcode {exitcode}")
+
+
+def _exit_function():
+    _exit.chosen()()
+
+
+def _chosen_handler():
+    return _exit.chosen()
 
 
 def flush_std_streams():

@@ -4,6 +4,7 @@ Times are seconds on the monotonic clock; ``None`` waits without an end.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from types import CodeType
 from typing import Any, SupportsIndex, final
 
 from typing_extensions import Buffer, Self, disjoint_base
@@ -225,8 +226,55 @@ class Popen:
     def kill(self) -> None: ...
     def interrupt(self) -> None: ...
     def _send_signal(self, sig: int, /) -> None: ...
-    def _fork(self, os_fork: Callable[[], int], /) -> int: ...
+    def _fork(
+        self,
+        os_fork: Callable[[], int],
+        child: Child,
+        process: object,
+        known: tuple[bool, str | None, object] | None,
+        /,
+    ) -> int: ...
     def _close(self) -> None: ...
+
+@final
+class Fork:
+    def __new__(
+        cls,
+        os: dict[str, Any],
+        threading: dict[str, Any],
+        is_alone: Callable[[], bool],
+        hook: Callable[[], None],
+        nothing: CodeType,
+    ) -> Self: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> int: ...
+
+@disjoint_base
+class Child:
+    is_taken: bool
+    runs_atexit: bool
+    calls_exit_function: bool
+    steps: dict[str, Any] | None
+    process: dict[str, Any] | None
+    threading: dict[str, Any] | None
+    atexit: dict[str, Any] | None
+    os: dict[str, Any] | None
+    sys: dict[str, Any] | None
+    default_context: object
+    shutdown: object
+    leave: object
+    exit_function: object
+    exit_handler: object
+    old_stdin: object
+    close_stdin: object
+    replaced: object
+    after_forkers: object
+    counter: object
+    children: object
+    stdin: object
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    def bootstrap(
+        self, process: object, sentinel: int, known: tuple[bool, str | None, object] | None, /
+    ) -> int: ...
 
 @disjoint_base
 class TaskBoard:

@@ -26,7 +26,7 @@ class _Handler:
 
     def __init__(self):
         self._util: Any = None  # once it is loaded
-        self._function: Any = None  # its exit function, as it was then
+        self.function: Any = None  # its exit function, as it was then
         self._has_place = False
 
     def __call__(self):
@@ -36,15 +36,15 @@ class _Handler:
         if util is None:
             return
         if util._finalizer_registry or process._children or util._logger:
-            self._function()
+            self.function()
         else:
             util._exiting = True
 
     def __eq__(self, other):
-        return other is self or other is self._function is not None
+        return other is self or other is self.function is not None
 
     def __hash__(self):
-        return hash(self._function)
+        return hash(self.function)
 
     def keep_place(self):
         if self._util is None and not self._has_place:
@@ -55,13 +55,13 @@ class _Handler:
         if self._has_place:
             atexit.unregister(util._exit_function)  # which it has just registered
         self._util = util
-        self._function = util._exit_function
+        self.function = util._exit_function
 
     def chosen(self):
         """What a process is to call: this, or what somebody has put in the function's place."""
         util = sys.modules.get("multiprocessing.util")
-        function = vars(util).get("_exit_function", self._function) if util else self._function
-        return self if function is self._function else function
+        function = vars(util).get("_exit_function", self.function) if util else self.function
+        return self if function is self.function else function
 
 
 handler = _Handler()

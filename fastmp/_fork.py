@@ -10,6 +10,8 @@ import os
 import threading
 from _thread import get_ident
 
+from ._core import Fork
+
 __all__ = ["fork"]
 
 _hook = threading._after_fork
@@ -28,23 +30,18 @@ _OLDER_NAMES = (_NAMES - {"_after_fork"}) | frozenset("""
 _is_known = frozenset(_code.co_names) in (_NAMES, _OLDER_NAMES)
 
 
-def fork():
-    """os.fork()."""
-    # Whether no other thread runs, begins, or ended that anybody still knows.
-    is_alone = (
+def _is_alone():
+    """Whether no other thread runs, begins, or ended that anybody still knows."""
+    return (
         _is_known
         and len(threading._active) == len(threading._dangling.data) == 1
         and not threading._limbo
         and threading._active.get(get_ident()) is threading._main_thread
         and not threading._active_limbo_lock._is_owned()
     )
-    if not is_alone:
-        return os.fork()
-    _hook.__code__ = _nothing
-    try:
-        pid = os.fork()
-    finally:
-        _hook.__code__ = _code
-    if pid == 0 and (len(threading._active) > 1 or threading._limbo):
-        _hook()  # a signal's handler has started a thread just before the fork
-    return pid
+
+
+#: ``os.fork()``.
+fork = Fork(
+    os=vars(os), threading=vars(threading), is_alone=_is_alone, hook=_hook, nothing=_nothing
+)

@@ -59,7 +59,8 @@ def spawn_main(pipe_handle, tracker_fd):
 def main(fd, parent_sentinel):
     """The stdlib's ``spawn._main()``: read the process from *fd*, run it, return its exit code."""
     self = receive(fd)
-    return _child.bootstrap(self, parent_sentinel, _child.prepare(self))
+    child, known = _child.prepare(self)
+    return child.bootstrap(self, parent_sentinel, known)
 
 
 def receive(fd):

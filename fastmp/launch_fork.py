@@ -7,12 +7,18 @@ kernel has none they are pipes, as the stdlib's.
 from . import _child, _core, _std
 from ._fork import fork
 
+TYPE_CHECKING = False  # for type checkers, without importing typing
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 __all__ = ["Popen"]
+
+_fork: "Callable[[], int]" = fork
 
 if "_fork_intent" in _std.popen_fork.Popen._launch.__code__.co_names:  # 3.14
     from . import resource_tracker
 
-    def _fork():
+    def _fork_for_tracked():
         """fork(), of which the resource tracker is told that the child may go on using it."""
         intent = resource_tracker._fork_intent
         intent.preserve_fd = True
@@ -21,8 +27,7 @@ if "_fork_intent" in _std.popen_fork.Popen._launch.__code__.co_names:  # 3.14
         finally:
             intent.preserve_fd = False
 
-else:
-    _fork = fork
+    _fork = _fork_for_tracked
 
 
 _runs_atexit = hasattr(_std.popen_fork, "atexit")  # in a child: since 3.13
@@ -46,9 +51,9 @@ class Popen(_core.Popen, _std.popen_fork.Popen):
         self._launch(process_obj)
 
     def _launch(self, process_obj):
-        known = _child.prepare(process_obj)
-        if self._fork(_fork) == 0:
-            _child.run(process_obj, self.sentinel, known, _runs_atexit)
+        child, known = _child.prepare(process_obj)
+        child.runs_atexit = _runs_atexit
+        self._fork(_fork, child, process_obj, known)
 
     @property
     def finalizer(self):

@@ -404,13 +404,16 @@ def test_integers_that_are_no_int():
         lambda: handle._send_signal(2**70),
         lambda: setattr(handle, "returncode", 2**32 + 1),
         lambda: _core.pidfd_open(2**32 + os.getpid()),
-        lambda: handle._fork(lambda: 2**32),
+        lambda: handle._fork(lambda: 2**32, _core.Child(), None, None),
         lambda: _core.wait([2**32]),
     ):
         with pytest.raises(OverflowError):
             call()
     with pytest.raises(OSError):
-        handle._fork(lambda: -1)
+        handle._fork(lambda: -1, _core.Child(), None, None)
+    for arguments in (), (os.fork,), (os.fork, None, None, None), (os.fork, _core.Child(), None):
+        with pytest.raises(TypeError):
+            handle._fork(*arguments)
 
 
 def test_native_locks_take_no_stray_keywords():

@@ -24,6 +24,7 @@
 #include "bridge/errors.h"
 #include "bridge/wait.h"
 #include "module.h"
+#include "objects/child.h"
 #include "platform/clock.h"
 #include "platform/fd.h"
 #include "platform/pidfd.h"
@@ -347,15 +348,24 @@ watch_child(PopenObject *self, struct ends *ends)
 }
 
 static PyObject *
-popen_fork(PopenObject *self, PyObject *os_fork)
+popen_fork(PopenObject *self, PyTypeObject *base, PyObject *const *args, Py_ssize_t n_args,
+           PyObject *kwnames)
 {
     struct ends ends;
+    if (n_args != 4 || kwnames != NULL || !fmp_child_check(PyType_GetModuleState(base), args[1])) {
+        PyErr_SetString(PyExc_TypeError, "_fork(os_fork, child, process, known)");
+        return NULL;
+    }
     int rc = open_ends(&ends);
     if (rc != FMP_OK) {
         return fmp_raise(rc, "start a process");
     }
-    PyObject *result = PyObject_CallNoArgs(os_fork);
+    PyObject *result = PyObject_CallNoArgs(args[0]);
     int pid = -1;
+    if (result == NULL && fmp_fork_generation() != self->generation) {
+        PyErr_WriteUnraisable(args[2]); /* the child must not go on in its parent's code */
+        fmp_process_leave(1);
+    }
     if (result == NULL || fmp_int(result, &pid) < 0 || pid < 0) {
         close_ends(&ends);
         Py_XDECREF(result);
@@ -365,7 +375,7 @@ popen_fork(PopenObject *self, PyObject *os_fork)
         fmp_close(&ends.child);
         fmp_close(&ends.lifeline);
         self->sentinel = ends.parent;
-        return result;
+        fmp_child_run(args[1], args[2], ends.parent, args[3]);
     }
     self->pid = pid;
     rc = watch_child(self, &ends);
@@ -435,9 +445,9 @@ static PyMethodDef popen_methods[] = {
     {"terminate", (PyCFunction)popen_terminate, METH_NOARGS,
      "terminate($self, /)\n--\n\nSend SIGTERM."},
     {"kill", (PyCFunction)popen_kill, METH_NOARGS, "kill($self, /)\n--\n\nSend SIGKILL."},
-    {"_fork", (PyCFunction)popen_fork, METH_O,
-     "_fork($self, os_fork, /)\n--\n\n"
-     "Call os.fork() and watch the child; in the child 0, and the sentinel is its parent's."},
+    {"_fork", (PyCFunction)(void (*)(void))popen_fork, METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
+     "_fork($self, os_fork, child, process, known, /)\n--\n\n"
+     "Call os.fork() and watch the child, which runs the process object and exits."},
     {"_close", (PyCFunction)popen_close, METH_NOARGS,
      "_close($self, /)\n--\n\nClose the descriptors that _fork() has opened."},
     {NULL, NULL, 0, NULL},

@@ -124,6 +124,12 @@ fmp_who_alive(fmp_who who)
     return who >> 32 == 0 || who_of(pid, found.start) == who;
 }
 
+void
+fmp_process_leave(int code)
+{
+    _exit(code);
+}
+
 uint32_t
 fmp_fork_epoch(void)
 {

@@ -62,6 +62,9 @@ fmp_thread_self(void)
 #endif
 }
 
+/* Ends this process at once: nothing is flushed, no exit function is called. */
+_Noreturn void fmp_process_leave(int code);
+
 /* How many times this process descends from a fork since fastmp was loaded; changes in the child,
  * so state that must not cross a fork remembers the value it was made under. */
 static inline uint32_t
