@@ -14,9 +14,10 @@ are meanwhile the socket's, and are closed with it.
 import _socket
 import os
 import signal
+import sys
 from array import array
 
-from . import _started, context, process
+from . import _child, _started, context, process
 
 __all__ = ["Spare", "prepare", "rehearse"]
 
@@ -62,20 +63,41 @@ def prepare():
     self = object.__new__(context.ForkServerProcess)
     vars(self).update(_identity=(1,), _config={}, _parent_pid=1, _parent_name="", _popen=None)
     vars(self).update(_closed=False, _target=len, _args=(7,), _kwargs={}, _name="")
-    data = {"log_to_stderr": False, "name": process.current_process().name}
-    # Less than a pipe holds, whatever its size.
+    current = process.current_process()
+    # What the server has, or what a request sets in any case. Less than a pipe holds, whatever its
+    # size.
+    data = {
+        "log_to_stderr": False,
+        "authkey": bytes(current.authkey),
+        "name": current.name,
+        "sys_path": [],
+        "sys_argv": [""],
+        "orig_dir": process.ORIGINAL_DIR,
+        "start_method": "forkserver",
+        "init_main_from_path": __file__,
+    }
+    _started.compile_main(__file__, "pass")
     _pickled = pickle.dumps(data) + pickle.dumps(self)
 
 
 def rehearse():
     """Touch what a child is going to touch, so that its pages are copied before there is a request.
 
-    This is the first step of ``_started.main()``, on what changes nothing and is thrown away.
+    These are the first steps of ``_started.main()``, on what changes nothing and is thrown away.
     """
+    mains = {name: sys.modules[name] for name in ("__main__", "__mp_main__")}
+    before = sys.path, sys.argv
     try:
         reading, writing = os.pipe()
     except OSError:  # no descriptors, or no memory for them
         return
     os.write(writing, _pickled)
     os.close(writing)
-    _started.receive(reading)
+    try:
+        self = _started.receive(reading)
+        child, _ = _child.prepare(self)
+        child.rehearse(self)
+    finally:
+        sys.path, sys.argv = before
+        sys.modules.update(mains)
+        _started.forget_main()

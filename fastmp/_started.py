@@ -138,13 +138,22 @@ def _state(stat):
     return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
-def compile_main(path):
-    """Compile a main module for children that will be forked and run it, each on its own."""
+def compile_main(path, source=None):
+    """Compile a main module for children that will be forked and run it, each on its own.
+
+    *source* stands for what is in the file.
+    """
     try:
         state = _state(os.stat(path))
-        _compiled[path] = state, _main_code(path)
+        code = _main_code(path) if source is None else compile(source, path, "exec")
+        _compiled[path] = state, code
     except Exception:
         _compiled.pop(path, None)  # the children will tell
+
+
+def forget_main():
+    """Forget that there was another main module; whoever calls this has put it back."""
+    _old_mains.clear()
 
 
 def _run(code, path):

@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import subprocess
 import sys
 import textwrap
 import threading
@@ -14,6 +15,7 @@ import fastmp
 from fastmp import forkserver, process
 from tests.support import census, procs
 from tests.support import process_targets as targets
+from tests.support.same import ROOT
 
 pytestmark = pytest.mark.skipif(
     sys.version_info >= (3, 14), reason="whose server is the standard library's, loop and all"
@@ -286,6 +288,51 @@ def test_many_threads_start_processes(server):
     assert len(seen) == 75
     assert all(code == number for _, code, number in seen)
     server.spare()
+
+
+# What a child finds, of a parent without a main module: nothing that was rehearsed (_spare.py).
+FINDINGS = (
+    """
+    import sys, time
+    from {module} import get_context
+    look = """
+    + repr("""
+import sys
+from multiprocessing import context, process
+main = sys.modules["__main__"]
+found = (
+    sys.argv, sys.path, main.__name__, getattr(main, "__file__", None), "__spec__" in vars(main),
+    "__mp_main__" in sys.modules, process.current_process().name, process.ORIGINAL_DIR,
+    context._default_context._actual_context._name, sys.stdin.read(), sys.stdin.mode,
+)
+sys.__stdout__.write(repr(found) + chr(10))
+""")
+    + """
+    for number in range(4):
+        child = get_context("forkserver").Process(target=exec, args=(look, {{}}), name="P%d" % number)
+        child.start()
+        child.join()
+        assert child.exitcode == 0
+        time.sleep(0.3)  # a spare is ready
+"""
+)
+
+
+def test_it_leaves_nothing_of_the_rehearsal(tmp_path):
+    results = []
+    for module in "multiprocessing", "fastmp":
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(FINDINGS.format(module=module)), "an argument"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        results.append(done.stdout)
+    assert results[0].count("P") >= 4
+    assert results[1] == results[0]
 
 
 def test_a_fork_that_fails_is_not_tried_again_before_the_next_request(monkeypatch):

@@ -421,6 +421,40 @@ bootstrap(ChildObject *c, PyObject *process, PyObject *sentinel, PyObject *known
     return be_the_process(c, process, sentinel, known);
 }
 
+/* --- rehearsal --------------------------------------------------------------------------------- */
+
+/* Writes what is there. */
+static int
+put_again(const ChildObject *c, PyObject *dict, enum name name)
+{
+    PyObject *value = Py_XNewRef(look_for(c, dict, name));
+    int rc = value != NULL ? PyDict_SetItem(dict, c->name[name], value) : 0;
+    Py_XDECREF(value);
+    return rc;
+}
+
+/* Touches what the steps are going to touch, in a process that will be a child, and changes nothing. */
+static PyObject *
+child_rehearse(PyObject *self, PyObject *process)
+{
+    const ChildObject *c = (const ChildObject *)self;
+    static const enum name names[] = {NAME__process_counter, NAME__children, NAME__current_process,
+                                      NAME__parent_process};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (put_again(c, c->process, names[i]) < 0) {
+            return NULL;
+        }
+    }
+    (void)has_nothing_to_shut_down(c);
+    if (put_again(c, c->sys, NAME_stdin) < 0 || set_native_id(c) < 0
+        || flush_stream(c, NAME_stdout) < 0 || flush_stream(c, NAME_stderr) < 0) {
+        return NULL;
+    }
+    return PyObject_GetAttr(process, c->name[NAME_run]);
+}
+
+/* --- methods ----------------------------------------------------------------------------------- */
+
 static PyObject *
 child_bootstrap(PyObject *self, PyObject *const *args, Py_ssize_t n_args)
 {
@@ -558,6 +592,9 @@ static PyMethodDef child_methods[] = {
     {"bootstrap", (PyCFunction)(void (*)(void))child_bootstrap, METH_FASTCALL,
      "bootstrap($self, process, sentinel, known, /)\n--\n\n"
      "Run the process object; its exit code. `known` is what prepare() has said of it."},
+    {"rehearse", child_rehearse, METH_O,
+     "rehearse($self, process, /)\n--\n\n"
+     "Touch what bootstrap() will, in the process that is to run another; its run()."},
     {NULL, NULL, 0, NULL},
 };
 
