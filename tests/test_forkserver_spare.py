@@ -309,7 +309,9 @@ sys.__stdout__.write(repr(found) + chr(10))
 """)
     + """
     for number in range(4):
-        child = get_context("forkserver").Process(target=exec, args=(look, {{}}), name="P%d" % number)
+        child = get_context("forkserver").Process(
+            target=exec, args=(look, {{}}), name="P%d" % number
+        )
         child.start()
         child.join()
         assert child.exitcode == 0
