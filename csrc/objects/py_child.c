@@ -471,8 +471,10 @@ child_bootstrap(PyObject *self, PyObject *const *args, Py_ssize_t n_args)
 static int
 clear_exit_functions(const ChildObject *c)
 {
-    PyObject *handler = util_of(c) == NULL ? Py_NewRef(c->exit_handler)
-                                           : step(c, "_chosen_handler", PyTuple_New(0));
+    PyObject *util = util_of(c);
+    bool is_its_own = util == NULL || look_for(c, util, NAME__exit_function) == c->exit_function;
+    PyObject *handler =
+        is_its_own ? Py_NewRef(c->exit_handler) : step(c, "_chosen_handler", PyTuple_New(0));
     PyObject *enter = look_for(c, c->atexit, NAME_register);
     int rc = handler != NULL && enter != NULL ? done(call_now(c, c->atexit, NAME__clear)) : -1;
     if (rc == 0) {
