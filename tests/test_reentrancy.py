@@ -416,6 +416,20 @@ def test_integers_that_are_no_int():
             handle._fork(*arguments)
 
 
+def test_a_child_whose_fork_raises_does_not_go_on_in_its_parents_code(capfd):
+    def fork():
+        pid = os.fork()
+        if pid == 0:
+            sys.unraisablehook = sys.__unraisablehook__  # pytest's keeps it
+            raise ValueError("in the child")
+        return pid
+
+    handle = _core.Popen()
+    handle._fork(fork, _core.Child(), None, None)
+    assert handle.wait() == 1
+    assert "ValueError: in the child" in capfd.readouterr().err
+
+
 def test_native_locks_take_no_stray_keywords():
     assert _core.Lock(robust=True)._robust
     for make in (_core.Lock, _core.RLock, _core.Semaphore):
