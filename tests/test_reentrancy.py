@@ -12,7 +12,7 @@ import time
 import pytest
 
 import fastmp
-from fastmp import _core
+from fastmp import _child, _core
 from tests.support.programs import environment, run
 from tests.support.waiting import Background, until
 
@@ -428,6 +428,22 @@ def test_a_child_whose_fork_raises_does_not_go_on_in_its_parents_code(capfd):
     handle._fork(fork, _core.Child(), None, None)
     assert handle.wait() == 1
     assert "ValueError: in the child" in capfd.readouterr().err
+
+
+def test_a_child_that_nobody_has_filled(capfd):
+    child = _core.Child()
+    for call in (
+        lambda: child.bootstrap(None, 0, None),
+        lambda: child.bootstrap(None, 0, (False, None, None)),
+        lambda: child.rehearse(None),
+    ):
+        with pytest.raises(TypeError, match="filled"):
+            call()
+    handle = _core.Popen()
+    handle._fork(os.fork, child, None, None)
+    assert handle.wait() == 1
+    with pytest.raises(TypeError, match="prepare"):
+        _child.prepare()[0].bootstrap(None, 0, ())
 
 
 def test_native_locks_take_no_stray_keywords():
