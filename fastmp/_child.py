@@ -250,8 +250,7 @@ def _exit_function():
     _exit.chosen()()
 
 
-def _chosen_handler():
-    return _exit.chosen()
+_chosen_handler = _exit.chosen
 
 
 def flush_std_streams():

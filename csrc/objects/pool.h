@@ -145,7 +145,7 @@ struct fmp_range {
     int64_t step;
 };
 
-/* ... and beyond the last, where nobody looks. */
+/* The number so many steps on. Wraps beyond the last, where nobody looks. */
 static inline int64_t
 fmp_range_after(int64_t value, int64_t step, uint64_t steps)
 {

@@ -1,7 +1,8 @@
 /* py_pool_chunk.c - what the next task of a map is about, out of the map's iterable.
  *
- * Plain items go from the iterator straight into the record; of a range, its ends alone. A chunk in which there is anything else becomes a tuple, to be pickled. Runs the code of
- * iterators, which may do anything, but hold no lock and see no record.
+ * Plain items go from the iterator straight into the record; of a range, its ends alone. A chunk in
+ * which there is anything else becomes a tuple, to be pickled. Runs the code of iterators, which may do
+ * anything, but hold no lock and see no record.
  */
 #include "objects/pool.h"
 

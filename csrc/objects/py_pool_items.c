@@ -56,8 +56,8 @@ fmp_chunk_next(struct fmp_chunk *c)
 
 /* --- ints on loan ------------------------------------------------------------------------------ */
 
-#define LEAST_LENT                                                                                 \
-    4096 /* below are those that the interpreter makes only once, with some to spare */
+/* Below are those that the interpreter makes only once, with some to spare. */
+#define LEAST_LENT 4096
 
 struct fmp_pool_items {
     PyObject_HEAD
