@@ -22,7 +22,7 @@ from .suites.channels import BATCH, MANY, TRIPS
 from .suites.large import NAMES, size_for
 from .suites.locks import acquire_and_release, enter_and_exit
 from .suites.processes import EXIT_CODE
-from .suites.values import COPIED, LARGE, LENGTH, SMALL, add, load, store
+from .suites.values import COPIED, COPY_OF_LARGE, LARGE, LENGTH, SMALL, add, load, store
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = ("base", "platform", "sync", "arena", "channel")
@@ -154,7 +154,7 @@ for _name, _contents in COPIED.items():
 
 
 _limit(
-    next(name for name, numbers in COPIED.items() if numbers is LARGE),
+    COPY_OF_LARGE,
     "a list of new ints",
     lambda limits, n: limits.int_lists(LARGE[0], LENGTH, n),
 )

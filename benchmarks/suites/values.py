@@ -6,9 +6,10 @@ LENGTH = 1000
 SMALL = range(LENGTH)
 LARGE = range(1_000_000, 1_000_000 + LENGTH)  # beyond the ints that fastmp makes only once
 # The rows that copy an array, and what is in it.
+COPY_OF_LARGE = f"Array('i'): arr[:] of {LENGTH} from {LARGE[0]:,} on"
 COPIED = {
     f"Array('i'): arr[:] of {LENGTH}": SMALL,
-    f"Array('i'): arr[:] of {LENGTH} from {LARGE[0]:,} on": LARGE,
+    COPY_OF_LARGE: LARGE,
 }
 
 

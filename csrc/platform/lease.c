@@ -15,7 +15,11 @@
  * kept when their lease ends: mapped, their description open, unlocked. One is used again for the same
  * piece of the same file, under a new lock. That is sound if
  *   - nothing of it is this process's own: a page that was written would hide what the file then has.
- *     The kernel says so (/proc/self/pagemap) when the lease ends; a view with such a page is unmapped;
+ *     The kernel says which are (/proc/self/pagemap); a view with such a page is unmapped. When the
+ *     lease ends, only some pages of a large view are asked for, as all would take half a millisecond
+ *     of 64 MiB, just when the next message has come. The rest is asked for when the process has
+ *     nothing to do (fmp_lease_settle()), and before the view is used again at the latest: nobody
+ *     writes to it any more, and pages of its own do not go away;
  *   - no other process has it: the description is shared with a child of a fork, whose lease would
  *     end with the lock. A view that was mapped before a fork is never unlocked, by neither side, but
  *     unmapped. The lock below is held across forks, so there is no doubt which came first. (A
@@ -46,8 +50,9 @@
 #define F_OFD_SETLK 37
 #endif
 #define KEPT 4
-#define COPIES 15 /* after a view that was written over, so many are not given */
-#define WORDS_AT_A_TIME 512
+#define COPIES 15   /* after a view that was written over, so many are not given */
+#define ENTRIES 512 /* of pagemap, at a time */
+#define SAMPLE 32   /* pages of a view, when its lease ends */
 
 struct kept_view {
     void *address; /* NULL: none */
@@ -58,6 +63,7 @@ struct kept_view {
     uint64_t offset;
     uint32_t epoch; /* of forks, when it was mapped */
     bool leased;
+    bool unsettled; /* not leased, and it is not known whether all of it was left as it was */
     bool forgotten; /* not to be kept any longer than its lease */
 };
 
@@ -65,6 +71,7 @@ static struct kept_view kept[KEPT];                      /* reset after fork, bu
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* reset after fork */
 static _Atomic unsigned copies_due;                      /* need not be reset after fork */
 static _Atomic bool ever;                                /* need not be reset after fork */
+static _Atomic bool some_unsettled;                      /* a hint; need not be reset after fork */
 
 /* --- the lock on the first byte -------------------------------------------------------------- */
 
@@ -125,29 +132,44 @@ drop(struct kept_view *v)
     v->address = NULL;
 }
 
-/* How many pages of it this process has written to, so that they are its own; SIZE_MAX: who knows. */
 static size_t
-count_written(const struct kept_view *v, size_t page)
+page_size(void)
+{
+    return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+/* Is the page this process's own, since it has written to it? By its entry in pagemap. */
+static bool
+is_own(uint64_t entry)
 {
     enum {
         SOMEWHERE = 62,
         OF_FILE = 61
     }; /* bits, the first with the one above: proc(5), pagemap */
-    uint64_t words[WORDS_AT_A_TIME];
+    return entry >> SOMEWHERE != 0 && (entry >> OF_FILE & 1) == 0;
+}
+
+/* How many of its pages this process has written to, of each `every`-th; SIZE_MAX: who knows. */
+static size_t
+count_written(const struct kept_view *v, size_t every)
+{
+    size_t page = page_size();
+    uint64_t entries[ENTRIES];
     uint64_t at = (uintptr_t)v->address / page, end = at + (v->length + page - 1) / page;
     size_t written = 0;
     int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
     while (pagemap >= 0 && at < end) {
-        size_t n = end - at < WORDS_AT_A_TIME ? end - at : WORDS_AT_A_TIME;
-        ssize_t bytes = pread(pagemap, words, n * sizeof(words[0]), (off_t)(at * sizeof(words[0])));
-        if (bytes <= 0) {
+        size_t n = every > 1 ? 1 : end - at < ENTRIES ? end - at : ENTRIES;
+        ssize_t bytes =
+            pread(pagemap, entries, n * sizeof(entries[0]), (off_t)(at * sizeof(entries[0])));
+        n = bytes > 0 ? (size_t)bytes / sizeof(entries[0]) : 0;
+        if (n == 0) {
             break;
         }
-        n = (size_t)bytes / sizeof(words[0]);
         for (size_t i = 0; i < n; i++) {
-            written += words[i] >> SOMEWHERE != 0 && (words[i] >> OF_FILE & 1) == 0;
+            written += is_own(entries[i]);
         }
-        at += n;
+        at += n * every;
     }
     if (pagemap >= 0) {
         close(pagemap);
@@ -155,15 +177,27 @@ count_written(const struct kept_view *v, size_t page)
     return at < end ? SIZE_MAX : written;
 }
 
-/* Has nobody written to it? Remembers how it was. */
+/* Has nobody written to it, as far as one sees at the lease's end? Remembers how it was. */
 static bool
-is_untouched(const struct kept_view *v)
+seems_untouched(struct kept_view *v)
 {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE), written = count_written(v, page);
-    if (written != SIZE_MAX && written > v->length / page / 4) {
+    size_t pages = v->length / page_size(), every = pages > ENTRIES ? pages / SAMPLE : 1;
+    size_t written = count_written(v, every);
+    if (written != SIZE_MAX && written > pages / every / 4) {
         atomic_store_explicit(&copies_due, COPIES, memory_order_relaxed);
     }
+    v->unsettled = every > 1;
     return written == 0;
+}
+
+/* Has nobody written to it? Asked again only if that is not known. */
+static bool
+is_untouched(struct kept_view *v)
+{
+    if (v->unsettled && count_written(v, 1) == 0) {
+        v->unsettled = false;
+    }
+    return !v->unsettled;
 }
 
 static void
@@ -213,7 +247,7 @@ use_again(const struct stat *st, uint64_t offset, size_t length)
             continue;
         }
         if (v->length >= length && may_be_locked_again(v) && has_its_descriptor(v)
-            && set_lock(v->fd, F_RDLCK, offset) == FMP_OK) {
+            && is_untouched(v) && set_lock(v->fd, F_RDLCK, offset) == FMP_OK) {
             return v;
         }
         drop(v); /* too small, or no longer sound */
@@ -367,9 +401,12 @@ static void
 keep_or_drop(struct kept_view *v)
 {
     v->leased = false;
-    if (!may_be_locked_again(v) || !has_its_descriptor(v) || !is_untouched(v)
+    if (!may_be_locked_again(v) || !has_its_descriptor(v) || !seems_untouched(v)
         || set_lock(v->fd, F_UNLCK, v->offset) != FMP_OK) {
         drop(v);
+    }
+    else if (v->unsettled) {
+        atomic_store_explicit(&some_unsettled, true, memory_order_relaxed);
     }
 }
 
@@ -388,4 +425,22 @@ fmp_lease_end(struct fmp_lease *lease)
         pthread_mutex_unlock(&lock);
     }
     *lease = (struct fmp_lease){.address = NULL};
+}
+
+/* A view that becomes unsettled meanwhile is settled the next time, or when it is used again. */
+void
+fmp_lease_settle(void)
+{
+    if (!atomic_load_explicit(&some_unsettled, memory_order_relaxed)) {
+        return;
+    }
+    atomic_store_explicit(&some_unsettled, false, memory_order_relaxed);
+    pthread_mutex_lock(&lock);
+    for (unsigned i = 0; i < KEPT; i++) {
+        struct kept_view *v = &kept[i];
+        if (v->address != NULL && !v->leased && !is_untouched(v)) {
+            drop(v);
+        }
+    }
+    pthread_mutex_unlock(&lock);
 }

@@ -6,10 +6,12 @@
 #include "sync/eventcount.h"
 
 #include "base/status.h"
+#include "platform/lease.h"
 
 int
 fmp_wait_sleep(const struct fmp_wait *w, int64_t ns)
 {
+    fmp_lease_settle();
     if (w->fd >= 0) {
         return fmp_poll_one(w->fd, w->events, ns);
     }

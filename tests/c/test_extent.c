@@ -1,6 +1,6 @@
-/* test_extent.c - channel/extent.c, platform/lease.c: what is outside of a record comes back, is
- * its taker's own, and is never written while anybody, a child of a fork too, has a view of it;
- * kills on either side, limits, damage, memory given back. */
+/* test_extent.c - channel/extent.c: what is outside of a record comes back, and is never
+ * written while anybody, a child of a fork too, has a view of it; kills on either side, limits, damage,
+ * memory given back. */
 #include "channel/extent.h"
 
 #include <fcntl.h>
@@ -99,114 +99,6 @@ CASE(what_is_leased_is_not_written_over)
         fmp_buffer_free(&taken[i]);
     }
     fmp_mailbox_close(&box);
-}
-
-static void
-expect_fds(void *arg)
-{
-    CHECK_EQ(count_fds(), *(int *)arg);
-}
-
-/* What the taker writes is nobody else's: not the file's, not the next message's. */
-CASE(a_view_is_its_takers_own)
-{
-    CHECK_NEEDS_PROCESSES();
-    struct fmp_mailbox box = new_box();
-    for (uint32_t i = 0; i < 10; i++) {
-        struct fmp_buffer taken;
-        CHECK_EQ(put_large(&box, i, 2 * MIB), FMP_OK);
-        CHECK_EQ(take_large(&box, &taken), FMP_OK);
-        uint64_t *view = check_large(&taken, i, 2 * MIB), seen;
-        memset(view, 0xee, i % 2 ? MIB / 4 : 4096);
-        CHECK_EQ(fmp_memory_read(box.ring.fd, fmp_extent_begin(0), &seen, sizeof seen), FMP_OK);
-        CHECK(seen == word_at(i, 0));
-        fmp_buffer_free(&taken);
-    }
-    fmp_mailbox_close(&box);
-}
-
-/* Who writes over all that he receives is better off with copies; now and then it is tried again. */
-CASE(views_that_are_written_over_become_copies)
-{
-    CHECK_NEEDS_PROCESSES();
-    struct fmp_mailbox box = new_box();
-    uint32_t leased = 0;
-    for (uint32_t i = 0; i < 48; i++) {
-        struct fmp_buffer taken;
-        CHECK_EQ(put_large(&box, i, MIB), FMP_OK);
-        CHECK_EQ(take_large(&box, &taken), FMP_OK);
-        memset(check_large(&taken, i, MIB), 0xee, MIB);
-        leased += taken.lease.address != NULL;
-        fmp_buffer_free(&taken);
-    }
-    CHECK_EQ(leased, 3);
-    fmp_mailbox_close(&box);
-}
-
-/* Mapped once, as long as it need not be longer, nothing was written to it and nobody was forked. */
-CASE(a_view_is_kept)
-{
-    CHECK_NEEDS_PROCESSES();
-    struct fmp_mailbox box = new_box();
-    int fds = count_fds();
-    struct fmp_buffer taken;
-    void *address = NULL;
-    static const uint64_t lengths[] = {2 * MIB, MIB, 2 * MIB, MIB + 16};
-    for (uint32_t i = 0; i < 12; i++) {
-        CHECK_EQ(put_large(&box, i, lengths[i % 4]), FMP_OK);
-        CHECK_EQ(take_large(&box, &taken), FMP_OK);
-        check_large(&taken, i, lengths[i % 4]);
-        CHECK(address == NULL || taken.lease.address == address);
-        address = taken.lease.address;
-        fmp_buffer_free(&taken);
-        CHECK(!fmp_lease_exists(box.ring.fd, fmp_extent_begin(0)));
-    }
-    CHECK_EQ(count_fds(), fds + 1);
-    check_reap(check_fork(expect_fds, &fds)); /* not by a child */
-    CHECK_EQ(put_large(&box, 1, MIB), FMP_OK);
-    CHECK_EQ(take_large(&box, &taken), FMP_OK);
-    check_large(&taken, 1, MIB);
-    CHECK(taken.lease.cold == false); /* read in by the take: it is another one */
-    fmp_buffer_free(&taken);
-    fmp_mailbox_close(&box);
-}
-
-/* Somebody closes all descriptors, as daemons do, and its number is another's: before the lease ends,
- * or after. */
-static void
-lose_descriptor(bool before)
-{
-    struct fmp_mailbox box = new_box();
-    struct fmp_buffer taken;
-    int lost = another_fd(box.ring.fd), another = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    close(lost); /* what is opened next has this number */
-    CHECK_EQ(put_large(&box, 0, MIB), FMP_OK);
-    CHECK_EQ(take_large(&box, &taken), FMP_OK);
-    CHECK(fcntl(lost, F_GETFD) >= 0);
-    if (before) {
-        CHECK_EQ(dup2(another, lost), lost);
-    }
-    check_large(&taken, 0, MIB);
-    fmp_buffer_free(&taken);
-    CHECK_EQ(dup2(another, lost), lost);
-    for (uint32_t i = 1; i < 4; i++) {
-        CHECK_EQ(put_large(&box, i, MIB), FMP_OK);
-        CHECK_EQ(take_large(&box, &taken), FMP_OK);
-        CHECK(taken.lease.address != NULL);
-        check_large(&taken, i, MIB);
-        fmp_buffer_free(&taken);
-    }
-    fmp_mailbox_close(&box);
-    CHECK(fcntl(lost, F_GETFD) >= 0); /* it was not ours to close */
-    close(lost);
-    close(another);
-}
-
-CASE(a_kept_views_descriptor_may_be_lost)
-{
-    CHECK_NEEDS_PROCESSES();
-    lose_descriptor(true);
-    lose_descriptor(false);
 }
 
 /* --- forks and kills ------------------------------------------------------------------------- */
