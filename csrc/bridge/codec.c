@@ -165,16 +165,6 @@ fmp_encode_raw(struct fmp_encoded *e, uint8_t kind, const void *data, size_t siz
 }
 
 void
-fmp_encode_small(struct fmp_encoded *e, uint8_t kind, const void *data, size_t size)
-{
-    fmp_encoded_init(e, NULL, 0);
-    memcpy(e->small + FMP_RECORD_HEADER, data, size);
-    struct fmp_writer w = {
-        .data = e->small, .used = FMP_RECORD_HEADER + size, .room = sizeof(e->small)};
-    fmp_encoded_finish(e, &w, kind, NULL, 0);
-}
-
-void
 fmp_encoded_free(struct fmp_encoded *e)
 {
     for (Py_ssize_t i = 0; i < e->n_views; i++) {

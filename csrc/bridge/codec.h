@@ -82,11 +82,8 @@ void fmp_codec_clear(struct fmp_codec *codec);
 int fmp_encode(struct fmp_codec *codec, struct fmp_encoded *e, PyObject *object, const void *prefix,
                size_t n_prefix);
 
-/* A record of the given kind that holds the buffer's bytes. The view must live as long as `e`. */
+/* A record of the given kind that holds these bytes, which must live as long as `e`. */
 void fmp_encode_raw(struct fmp_encoded *e, uint8_t kind, const void *data, size_t size);
-
-/* The same of so few bytes that `e` has room for them. */
-void fmp_encode_small(struct fmp_encoded *e, uint8_t kind, const void *data, size_t size);
 
 void fmp_encoded_free(struct fmp_encoded *e);
 

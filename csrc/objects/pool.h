@@ -264,13 +264,14 @@ int fmp_feed_wait(FmpBoard *b, FmpJob *job);
 /* py_pool_chunk.c: what a task of a map is about. */
 struct fmp_argument {
     Py_ssize_t items;
-    PyObject *object; /* or NULL: it is encoded already */
+    PyObject *object;              /* or NULL: it is encoded already */
+    struct fmp_range_record piece; /* of a range, for the encoding to point to */
 };
 
 /* The numbers of a range are known without its iterator, and need not be made at all. */
 void fmp_feed_look_at_range(struct fmp_range *r, PyObject *iterable);
-/* The argument of the next task, as an object or in `e`. 1; 0 at the end, or with the exception of the
- * iterable. */
+/* The argument of the next task, as an object or in `e`, which may point into `a`: that must live as
+ * long, in its place. 1; 0 at the end, or with the exception of the iterable. */
 int fmp_feed_next(struct fmp_feed *f, struct fmp_encoded *e, struct fmp_argument *a);
 
 /* --- collecting, py_pool_collect.c ------------------------------------------------------------ */

@@ -109,8 +109,8 @@ next_of_range(struct fmp_range *r, Py_ssize_t chunk, struct fmp_encoded *e, stru
     if (n == 0) {
         return 0;
     }
-    struct fmp_range_record piece = {.first = r->next, .step = r->step, .count = n};
-    fmp_encode_small(e, FMP_TASK_RANGE, &piece, sizeof(piece));
+    a->piece = (struct fmp_range_record){.first = r->next, .step = r->step, .count = n};
+    fmp_encode_raw(e, FMP_TASK_RANGE, &a->piece, sizeof(a->piece));
     a->items = (Py_ssize_t)n;
     r->next = fmp_range_after(r->next, r->step, n);
     r->left -= n;
