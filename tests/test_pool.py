@@ -365,6 +365,24 @@ def test_an_unpicklable_argument_calls_back(pool):
     assert len(errors) == 1
 
 
+class Interrupts:
+    def __reduce__(self):
+        try:
+            raise LookupError("first")
+        except LookupError:
+            raise KeyboardInterrupt  # noqa: B904  # for its context
+
+
+def test_what_ends_the_pickling_of_an_argument_keeps_its_context(pool):
+    with pytest.raises(KeyboardInterrupt) as e:
+        try:
+            raise ValueError("being handled")
+        except ValueError:
+            pool.apply(identity, (Interrupts(),))
+    assert isinstance(e.value.__context__, LookupError)
+    assert isinstance(e.value.__context__.__context__, ValueError)
+
+
 def test_a_callback_may_use_its_pool(pool):
     results = []
     first = pool.apply_async(

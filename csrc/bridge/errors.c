@@ -77,6 +77,21 @@ fmp_take_exception(void)
 #endif
 }
 
+int
+fmp_raise_again(PyObject *error)
+{
+    if (error == NULL || PyErr_Occurred()) {
+        Py_XDECREF(error);
+        return PyErr_Occurred() ? -1 : 0;
+    }
+#if PY_VERSION_HEX >= 0x030C0000
+    PyErr_SetRaisedException(error);
+#else
+    PyErr_Restore(Py_NewRef((PyObject *)Py_TYPE(error)), error, PyException_GetTraceback(error));
+#endif
+    return -1;
+}
+
 bool
 fmp_defer(struct fmp_deferred *d)
 {
@@ -99,15 +114,7 @@ fmp_defer(struct fmp_deferred *d)
 int
 fmp_raise_deferred(struct fmp_deferred *d)
 {
-    if (d->exception == NULL) {
-        return 0;
-    }
-#if PY_VERSION_HEX >= 0x030C0000
-    PyErr_SetRaisedException(d->exception);
-#else
-    PyErr_Restore(Py_NewRef((PyObject *)Py_TYPE(d->exception)), d->exception,
-                  PyException_GetTraceback(d->exception));
-#endif
+    PyObject *exception = d->exception;
     d->exception = NULL;
-    return -1;
+    return exception != NULL ? fmp_raise_again(exception) : 0;
 }

@@ -11,8 +11,13 @@
  * FMP_PYERR leaves the exception that is set. Always returns NULL. */
 PyObject *fmp_raise(int rc, const char *what);
 
-/* The exception that is set, as an object with its traceback; none is set any more. */
+/* The exception that is set, as an object with its traceback; none is set any more. NULL: none was. */
 PyObject *fmp_take_exception(void);
+
+/* Sets an exception again that was taken, as it was: PyErr_SetObject() would replace its context by what
+ * is being handled here. One that has come since stays instead. Steals `error`, which may be NULL. -1
+ * when an exception is set now, or 0. */
+int fmp_raise_again(PyObject *error);
 
 /* An exception that has to wait until something is put in order: zeroed at first. */
 struct fmp_deferred {

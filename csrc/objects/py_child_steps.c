@@ -313,17 +313,14 @@ code_of_exception(const FmpChild *c, PyObject *process, bool has_run)
     return code;
 }
 
-/* Up to 3.12 the exit function is called at the end of run(), whatever that ended with. */
+/* Up to 3.12 the exit function is called at the end of run(), whatever that ended with. 0, or -1 with
+ * its exception or that of run(). */
 static int
-call_exit_function(const FmpChild *c, int rc)
+call_exit_function(const FmpChild *c)
 {
-    PyObject *error = rc < 0 ? fmp_take_exception() : NULL;
-    int called = done(step(c, "_exit_function", PyTuple_New(0)));
-    if (error != NULL && called == 0) {
-        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
-    }
-    Py_XDECREF(error);
-    return called < 0 ? -1 : rc;
+    PyObject *error = fmp_take_exception();
+    (void)done(step(c, "_exit_function", PyTuple_New(0)));
+    return fmp_raise_again(error);
 }
 
 static PyObject *
@@ -335,18 +332,15 @@ be_the_process(FmpChild *c, PyObject *process, PyObject *sentinel, PyObject *kno
     if (has_run) {
         rc = done(PyObject_CallMethodNoArgs(process, c->name[NAME_run]));
         if (c->calls_exit_function) {
-            rc = call_exit_function(c, rc);
+            rc = call_exit_function(c);
         }
     }
     PyObject *code = rc == 0 ? PyLong_FromLong(0) : code_of_exception(c, process, has_run);
-    PyObject *error = code == NULL ? fmp_take_exception() : NULL;
-    if (end(c, code != NULL ? code : Py_None) < 0) {
+    PyObject *error = fmp_take_exception();
+    (void)end(c, code != NULL ? code : Py_None);
+    if (fmp_raise_again(error) < 0) {
         Py_CLEAR(code);
     }
-    else if (error != NULL) {
-        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
-    }
-    Py_XDECREF(error);
     return code;
 }
 

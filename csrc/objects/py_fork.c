@@ -37,12 +37,11 @@ os_fork(const ForkObject *f)
 static int
 put_back(const ForkObject *f, PyObject *code)
 {
-    PyObject *error = PyErr_Occurred() ? fmp_take_exception() : NULL;
+    PyObject *error = fmp_take_exception();
     int rc = PyObject_SetAttr(f->hook, f->name_code, code);
     if (error != NULL) {
-        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
-        Py_DECREF(error);
-        rc = -1;
+        PyErr_Clear();
+        rc = fmp_raise_again(error);
     }
     return rc;
 }

@@ -52,8 +52,7 @@ hide_from_traceback(PyObject *loop)
         Py_DECREF(code);
         Py_DECREF(traceback);
     }
-    PyErr_SetObject((PyObject *)Py_TYPE(error), error);
-    Py_DECREF(error);
+    (void)fmp_raise_again(error);
 }
 
 /* A list of what the function returns for each of `n` items. */

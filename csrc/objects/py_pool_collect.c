@@ -234,10 +234,10 @@ deliver(FmpBoard *b, FmpJob *job, const struct record *r)
     }
     fmp_job_set(job, r->head.tag.index, success, Py_NewRef(value));
     if (raise) {
-        PyErr_SetObject((PyObject *)Py_TYPE(value), value);
+        return fmp_raise_again(value);
     }
     Py_DECREF(value);
-    return raise ? -1 : 0;
+    return 0;
 }
 
 static int

@@ -161,10 +161,10 @@ fail_tasks(FmpJob *job, uint64_t first, uint32_t items)
         fmp_job_set(job, (uint32_t)(first + i), false, Py_NewRef(error));
     }
     if (raise) {
-        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+        return fmp_raise_again(error);
     }
     Py_DECREF(error);
-    return raise ? -1 : 0;
+    return 0;
 }
 
 struct stage {

@@ -174,6 +174,8 @@ raise_timeout(void)
     return NULL;
 }
 
+/* As `raise` does it, anew for each get(): what is being handled where that is called becomes the
+ * context. */
 static PyObject *
 raise_value(PyObject *value)
 {

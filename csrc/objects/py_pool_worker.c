@@ -133,8 +133,7 @@ post_exception(struct worker *me, struct fmp_result_head *head)
     }
     Py_XDECREF(value);
     if (leave && rc == 0) {
-        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
-        rc = -1;
+        return fmp_raise_again(error);
     }
     Py_DECREF(error);
     return rc;
@@ -342,11 +341,7 @@ check_signals(struct worker *me)
     if (PyErr_CheckSignals() < 0) { /* functions in C never look */
         keep_signal(me);
     }
-    if (me->signal != NULL) {
-        PyErr_SetObject((PyObject *)Py_TYPE(me->signal), me->signal);
-        return -1;
-    }
-    return 0;
+    return me->signal != NULL ? fmp_raise_again(Py_NewRef(me->signal)) : 0;
 }
 
 /* 1: goes on, 0: leaves, -1: leaves with an exception. */
