@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "base/status.h"
+#include "bridge/errors.h"
 #include "objects/connection_object.h"
 #include "platform/clock.h"
 
@@ -79,17 +80,10 @@ try_finish(void *arg, struct fmp_wait *w)
 static int
 finish(struct receiving *r, int rc)
 {
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *error = fmp_take_exception();
     int also = fmp_run_unlocked(try_finish, r);
-    if (also == FMP_PYERR) {
-        Py_XDECREF(type);
-        Py_XDECREF(value);
-        Py_XDECREF(traceback);
-        return FMP_PYERR;
-    }
-    PyErr_Restore(type, value, traceback);
-    return rc;
+    (void)fmp_raise_again(error);
+    return also == FMP_PYERR ? FMP_PYERR : rc;
 }
 
 static int

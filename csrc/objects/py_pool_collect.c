@@ -286,16 +286,13 @@ static int
 deal_out(FmpBoard *b, struct fmp_buffer *batch)
 {
     size_t offset = 0, size = batch->size;
-    PyObject *type = NULL, *error = NULL, *traceback = NULL;
+    PyObject *error = NULL;
     struct record r = {.only = NULL};
     b->processing++;
     while (next_record(batch, size, &offset, &r)) {
         r.only = offset == size && r.data == batch->data + FMP_RECORD_HEADER ? batch : NULL;
         if (deal_out_one(b, &r) < 0) {
-            Py_XDECREF(type);
-            Py_XDECREF(error);
-            Py_XDECREF(traceback);
-            PyErr_Fetch(&type, &error, &traceback);
+            Py_XSETREF(error, fmp_take_exception());
         }
         if (r.only != NULL) {
             break; /* its memory may be gone */
@@ -304,11 +301,7 @@ deal_out(FmpBoard *b, struct fmp_buffer *batch)
     b->processing--;
     fmp_buffer_free(batch);
     fmp_pool_poke(b);
-    if (type != NULL) {
-        PyErr_Restore(type, error, traceback);
-        return -1;
-    }
-    return 0;
+    return error != NULL ? fmp_raise_again(error) : 0;
 }
 
 /* --- collecting ------------------------------------------------------------------------------- */

@@ -401,15 +401,14 @@ fmp_feed_some(FmpBoard *b, FmpJob *job)
     s.used = 0;
     job->feed.busy = true;
     int rc = feed_while_room(&s);
-    PyObject *type, *error, *traceback;
-    PyErr_Fetch(&type, &error, &traceback);
+    PyObject *error = fmp_take_exception();
     int flushed = flush(&s);
     job->feed.busy = false;
     bool ended = job->feed.source == NULL;
     fmp_job_check(job);
-    if (rc < 0) {
+    if (error != NULL) {
         PyErr_Clear();
-        PyErr_Restore(type, error, traceback);
+        (void)fmp_raise_again(error);
     }
     Py_DECREF(s.job);
     Py_DECREF(s.board);

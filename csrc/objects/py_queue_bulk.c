@@ -307,18 +307,10 @@ decoding_failed(FmpQueue *self, const uint8_t *records, size_t size, size_t at, 
         }
     }
     else {
-        PyObject *type, *error, *traceback;
-        PyErr_Fetch(&type, &error, &traceback);
+        PyObject *error = fmp_take_exception();
         stash(self, records + end, size - end); /* what is stashed later comes first */
         stash(self, records, at);
-        if (!PyErr_Occurred()) {
-            PyErr_Restore(type, error, traceback);
-        }
-        else {
-            Py_XDECREF(type);
-            Py_XDECREF(error);
-            Py_XDECREF(traceback);
-        }
+        (void)fmp_raise_again(error);
     }
     Py_DECREF(list);
     return NULL;

@@ -9,6 +9,7 @@
 #include <structmember.h>
 
 #include "bridge/args.h"
+#include "bridge/errors.h"
 #include "objects/lock.h"
 
 #define GET_LOCK_DOC "get_lock($self, /)\n--\n\nThe lock."
@@ -60,16 +61,12 @@ static PyType_Spec buffered_spec = {
 int
 fmp_synced_leave(struct fmp_synced *self)
 {
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    if (fmp_lock_leave(self->native) < 0) {
-        Py_XDECREF(type);
-        Py_XDECREF(value);
-        Py_XDECREF(traceback);
-        return -1;
+    PyObject *error = fmp_take_exception();
+    int rc = fmp_lock_leave(self->native);
+    if (error != NULL) {
+        (void)fmp_raise_again(error);
     }
-    PyErr_Restore(type, value, traceback);
-    return 0;
+    return rc;
 }
 
 PyObject *
