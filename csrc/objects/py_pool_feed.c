@@ -223,17 +223,12 @@ stage_task(struct stage *s, const struct task *t, uint64_t index)
 
 /* --- a call ----------------------------------------------------------------------------------- */
 
-static bool
-is_empty_dict(PyObject *o)
-{
-    return PyDict_CheckExact(o) && PyDict_GET_SIZE(o) == 0;
-}
-
 int
 fmp_feed_call(FmpBoard *b, FmpJob *job, PyObject *function, PyObject *args, PyObject *kwargs,
               uint32_t timed)
 {
-    bool plain = PyTuple_CheckExact(args) && is_empty_dict(kwargs);
+    bool plain =
+        PyTuple_CheckExact(args) && PyDict_CheckExact(kwargs) && PyDict_GET_SIZE(kwargs) == 0;
     PyObject *argument = plain ? Py_NewRef(args) : PyTuple_Pack(2, args, kwargs);
     PyObject *name = fmp_function_to_name(function);
     int rc = argument != NULL ? 0 : -1;
