@@ -250,3 +250,20 @@ def test_a_large_map(pool):
     assert pool.map(square, range(n)) == [x * x for x in range(n)]
     result = pool.map_async(square, [*range(n)])
     assert result.get(50) == [x * x for x in range(n)] and result._number_left == 0
+
+
+def count_tasks(pool, iterable, chunksize=None):
+    """What a function returns again and again is one object of each task."""
+    return len(set(map(id, pool.map(shared_list, iterable, chunksize))))
+
+
+def test_a_long_range_is_cut_into_more_tasks(pool):
+    per_task = 10_000
+    numbers = range(2 * 4 * 8 * per_task)
+    assert count_tasks(pool, numbers) == 2 * 4 * 8
+    assert count_tasks(pool, numbers[: len(numbers) // 2]) == math.ceil(len(numbers) / 2 / 8192)
+    assert count_tasks(pool, numbers[:60_000]) == 2 * 4
+    assert count_tasks(pool, numbers, len(numbers) // 8) == 2 * 4
+    assert count_tasks(pool, [*numbers]) == 2 * 4
+    with fastmp.get_context("fork").Pool(2, maxtasksperchild=100) as renewed:
+        assert count_tasks(renewed, numbers) == 2 * 4

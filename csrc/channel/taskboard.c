@@ -135,6 +135,12 @@ fmp_taskboard_waiting(struct fmp_taskboard *b)
     return inside + fmp_extents_waiting(&b->tasks.ring);
 }
 
+bool
+fmp_taskboard_has_results(const struct fmp_taskboard *b)
+{
+    return fmp_ring_count(&b->results.ring) > 0;
+}
+
 int
 fmp_taskboard_room(struct fmp_taskboard *b, uint64_t below, struct fmp_wait *w)
 {
@@ -372,6 +378,16 @@ enum fmp_worker_state
 fmp_taskboard_state(const struct fmp_taskboard *b, uint32_t worker)
 {
     return (enum fmp_worker_state)atomic_load(&b->shm->workers[worker].state);
+}
+
+uint32_t
+fmp_taskboard_ready(const struct fmp_taskboard *b)
+{
+    uint32_t ready = 0;
+    for (uint32_t i = 0; i < b->n_workers; i++) {
+        ready += fmp_taskboard_state(b, i) == FMP_WORKER_READY;
+    }
+    return ready;
 }
 
 bool

@@ -119,6 +119,8 @@ bool fmp_taskboard_hungry(struct fmp_taskboard *b, uint64_t below);
  * wait as `w` says, until `want` results have come. */
 int fmp_taskboard_collect(struct fmp_taskboard *b, uint32_t want, struct fmp_buffer *out,
                           struct fmp_wait *w);
+/* Have results been put that nobody has collected? */
+bool fmp_taskboard_has_results(const struct fmp_taskboard *b);
 /* Whoever sleeps in collect is to wake at the next result, and at once if there is one. */
 void fmp_taskboard_want_next(struct fmp_taskboard *b);
 /* Wakes whoever sleeps in collect, to look at something else, by a record of no task. FMP_AGAIN: a
@@ -138,6 +140,8 @@ void fmp_taskboard_hired(struct fmp_taskboard *b, uint32_t worker, uint32_t pid)
 void fmp_taskboard_vacate(struct fmp_taskboard *b, uint32_t worker);
 
 enum fmp_worker_state fmp_taskboard_state(const struct fmp_taskboard *b, uint32_t worker);
+/* How many workers take tasks. */
+uint32_t fmp_taskboard_ready(const struct fmp_taskboard *b);
 /* False when a worker of any slot has ended. Costs some system calls for each worker. */
 bool fmp_taskboard_all_alive(const struct fmp_taskboard *b);
 

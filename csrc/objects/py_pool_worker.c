@@ -18,8 +18,10 @@
 #include "bridge/args.h"
 #include "bridge/errors.h"
 #include "platform/clock.h"
+#include "platform/cpus.h"
 
 #define STACK_BYTES 4096
+#define BYTES_TO_YIELD (32 << 10) /* of a result: reading them costs more than two switches */
 
 struct worker {
     FmpBoard *board;
@@ -75,6 +77,15 @@ post_batch(struct worker *me, const struct fmp_batch *batch)
     return rc;
 }
 
+/* A collector that has not got round to what has come holds a map up, and may be waiting for the
+ * processor that a worker has: who has more for it lets it go first. With more workers than processors
+ * another of them would go. */
+static bool
+is_collector_late(const struct fmp_taskboard *b)
+{
+    return fmp_taskboard_has_results(b) && fmp_taskboard_ready(b) <= fmp_cpus_available();
+}
+
 /* Posts and frees a result behind `head`; 0, or -2 with the exception of a full machine. */
 static int
 post_encoded(struct worker *me, const struct fmp_result_head *head, struct fmp_encoded *e)
@@ -82,8 +93,12 @@ post_encoded(struct worker *me, const struct fmp_result_head *head, struct fmp_e
     if (head->leaving) { /* first: who reads the result then sees why */
         fmp_taskboard_set_state(&me->board->board, me->slot, me->last_state);
     }
+    bool yields = e->batch.bytes >= BYTES_TO_YIELD && is_collector_late(&me->board->board);
     int rc = post_batch(me, &e->batch);
     fmp_encoded_free(e);
+    if (yields) {
+        fmp_cpu_yield();
+    }
     if (rc != FMP_OK) {
         fmp_raise(rc, "send a result");
         return -2;

@@ -1,4 +1,4 @@
-/* cpus.c - the affinity mask's size, kept in one process-wide word. */
+/* cpus.c - the affinity mask's size, kept in one process-wide word; yielding. */
 #include "platform/cpus.h"
 
 #include <sched.h>
@@ -20,4 +20,10 @@ fmp_cpus_available(void)
     int count = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
     atomic_store_explicit(&cached, now | (unsigned)(count > 0 ? count : 1), memory_order_relaxed);
     return count > 0 ? (unsigned)count : 1;
+}
+
+void
+fmp_cpu_yield(void)
+{
+    sched_yield();
 }
