@@ -17,12 +17,12 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from .rows import expect, timed, way
+from .rows import expect, timed, times, way
 from .suites.channels import BATCH, MANY, TRIPS
 from .suites.large import NAMES, size_for
 from .suites.locks import acquire_and_release, enter_and_exit
 from .suites.processes import EXIT_CODE
-from .suites.values import COPIED, COPY_OF_LARGE, LARGE, LENGTH, SMALL, add, load, store
+from .suites.values import COPIED, COPIED_ANEW, INDICES, LARGE, LENGTH, SMALL, add, load, store
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = ("base", "platform", "sync", "arena", "channel")
@@ -108,7 +108,7 @@ def _field_added_to(limits, n):
 def _field_stored_to(limits, n):
     field = limits.Field()
     seconds, _ = timed(store, field, n)
-    expect(field[(n - 1) % LENGTH], n - 1)
+    expect([field[i] for i in INDICES[:n]], INDICES[:n])
     return seconds
 
 
@@ -118,7 +118,7 @@ _limit("Array('i'): arr[i] = x", "an int in a C struct", _field_stored_to)
 
 def _to_list(numbers, n):
     """A slice of an Array is a list, so that is what array.array is asked for, too."""
-    for _ in range(n):
+    for _ in times(n):
         answer = numbers.tolist()
     return answer
 
@@ -138,7 +138,7 @@ def _array_array(loop, check, contents=SMALL):
 
 
 way("Array('i'): arr[i] = x", "limit: array.array")(
-    _array_array(store, lambda numbers, _, n: expect(numbers[(n - 1) % LENGTH], n - 1))
+    _array_array(store, lambda numbers, _, n: expect(numbers[:n].tolist(), INDICES[:n]))
 )
 way("Array('i'): arr[i]", "limit: array.array")(
     _array_array(load, lambda numbers, answer, n: expect(answer, (n - 1) % LENGTH))
@@ -153,8 +153,11 @@ for _name, _contents in COPIED.items():
     )
 
 
+way(COPIED_ANEW, "limit: array.array")(
+    _array_array(_to_list, lambda numbers, answer, n: expect(answer, list(LARGE)), LARGE)
+)
 _limit(
-    COPY_OF_LARGE,
+    COPIED_ANEW,
     "a list of new ints",
     lambda limits, n: limits.int_lists(LARGE[0], LENGTH, n),
 )

@@ -5,6 +5,7 @@ import gc
 import itertools
 import multiprocessing
 import multiprocessing.sharedctypes
+import sysconfig
 from array import array
 
 import pytest
@@ -138,6 +139,59 @@ def test_what_a_slice_takes(code):
     for value in [*lists, *others]:
         for key in (slice(1, 4), slice(None, None, 2), slice(4, 1, -1)):
             each_way(set_slice, (ours, theirs, key, value))
+
+
+# --- ints that the slices before had (recent_ints.h) -------------------------------------------
+
+PLACES = 4096  # of the table
+
+
+def each_slice_is_right(code, numbers):
+    """Again and again, until the table has them, with those before in their places."""
+    a = fastmp.Array(code, len(numbers))
+    for _ in range(4):
+        a[:] = numbers
+        assert a[:] == numbers
+        a[:] = numbers[::-1]
+        assert a[::-1] == numbers
+
+
+@pytest.mark.parametrize("code", "bBhHiIlLqQ")
+def test_ints_that_come_again(code):
+    bits = 8 * ctypes.sizeof(fastmp.sharedctypes.typecode_to_type[code])
+    low, high = (0, 2**bits - 1) if code.isupper() else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    edges = {-6, -5, -1, 0, 256, 257, 1024, 1025, low, low + 1, high - 1, high, high // 2 + 1}
+    around = {n + i * PLACES for n in edges for i in range(-3, 4)}
+    numbers = [n for n in sorted(around | edges) if low <= n <= high]
+    each_slice_is_right(code, (numbers * 100)[:1000])
+
+
+def test_numbers_whose_bits_are_the_same():
+    for code in "qQqQ":
+        each_slice_is_right(code, [(-n if code == "q" else 2**64 - n) for n in range(1000, 2000)])
+
+
+def test_numbers_whose_place_is_the_same():
+    for first in (5000, 5000 + PLACES, 5000 + PLACES**2, 5000 + PLACES**2 + PLACES, 5000):
+        each_slice_is_right("q", list(range(first, first + 1000)))
+
+
+@pytest.mark.skipif(
+    bool(sysconfig.get_config_var("Py_GIL_DISABLED")), reason="there is no table without a GIL"
+)
+def test_what_stays_is_learnt_and_what_changes_is_not():
+    numbers = list(range(3_000_000, 3_001_000))
+    a = fastmp.Array("i", numbers)
+    for _ in range(6):
+        known = a[:]
+    assert all(x is y for x, y in zip(known, a[:], strict=True))
+    for first in range(4_000_000, 4_000_000 + 50 * PLACES, PLACES):
+        a[:] = range(first, first + 1000)  # at the places of those
+        assert a[0] == first and a[:] == list(range(first, first + 1000))
+    a[:] = numbers
+    assert sum(x is y for x, y in zip(known, a[:], strict=True)) > 900
+    short = fastmp.Array("i", range(5_000_000, 5_000_063))
+    assert short[:][0] is not short[:][0]
 
 
 def test_a_slice_that_fails_half_way_keeps_the_first_half():

@@ -1,24 +1,24 @@
 """Locks and the like, without contention but for one row."""
 
-from ..rows import expect, row, timed
+from ..rows import expect, row, timed, times
 from .children import connected_child
 
 
 def acquire_and_release(lock, n):
     acquire, release = lock.acquire, lock.release
-    for _ in range(n):
+    for _ in times(n):
         acquire()
         release()
 
 
 def enter_and_exit(lock, n):
-    for _ in range(n):
+    for _ in times(n):
         with lock:
             pass
 
 
 def _set_and_clear(event, n):
-    for _ in range(n):
+    for _ in times(n):
         event.set()
         event.clear()
 
@@ -59,7 +59,7 @@ def event_set_clear(side):
 
 
 def _add_locked(lock, number, n):
-    for _ in range(n):
+    for _ in times(n):
         with lock:
             number.value += 1
 

@@ -1,25 +1,28 @@
 """Value and Array."""
 
-from ..rows import expect, row, timed
+import time
+
+from ..rows import expect, row, timed, times
 
 LENGTH = 1000
 SMALL = range(LENGTH)
 LARGE = range(1_000_000, 1_000_000 + LENGTH)  # beyond the ints that fastmp makes only once
 # The rows that copy an array, and what is in it.
-COPY_OF_LARGE = f"Array('i'): arr[:] of {LENGTH} from {LARGE[0]:,} on"
 COPIED = {
     f"Array('i'): arr[:] of {LENGTH}": SMALL,
-    COPY_OF_LARGE: LARGE,
+    f"Array('i'): arr[:] of {LENGTH} from {LARGE[0]:,} on": LARGE,
 }
+COPIED_ANEW = f"Array('i'): arr[:] of {LENGTH} that are others each time"
+OTHERS = 50  # arrays, before the first comes again: more ints than fastmp remembers
 
 
 def add(number, n):
-    for _ in range(n):
+    for _ in times(n):
         number.value += 1
 
 
 def _add_under_its_lock(number, n):
-    for _ in range(n):
+    for _ in times(n):
         with number.get_lock():
             number.value += 1
 
@@ -47,19 +50,29 @@ row("value", "Value('i'): with get_lock(): .value += 1")(
 row("value", "RawValue('i'): .value += 1")(_counting(lambda c: c.RawValue("i", 0), add))
 
 
+INDICES = list(SMALL)  # ints that are there, as the loop is not what these rows are about
+
+
 def store(array, n):
-    for i in range(n):
-        array[i % LENGTH] = i
+    for _ in times(n // LENGTH):
+        for i in INDICES:
+            array[i] = i
+    for i in INDICES[: n % LENGTH]:
+        array[i] = i
 
 
 def load(array, n):
-    for i in range(n):
-        number = array[i % LENGTH]
+    number = None
+    for _ in times(n // LENGTH):
+        for i in INDICES:
+            number = array[i]
+    for i in INDICES[: n % LENGTH]:
+        number = array[i]
     return number
 
 
 def copy(array, n):
-    for _ in range(n):
+    for _ in times(n):
         numbers = array[:]
     return numbers
 
@@ -69,10 +82,9 @@ def array_store(side):
     array = side.context().Array("i", LENGTH)
 
     def sample(n):
+        array[:] = [-1] * LENGTH
         seconds, _ = timed(store, array, n)
-        last = n - 1
-        expect(array[last % LENGTH], last)
-        expect(array[0], last // LENGTH * LENGTH)
+        expect(array[:n], INDICES[:n])
         return seconds
 
     yield sample
@@ -106,3 +118,23 @@ def _copying(numbers):
 
 for _name, _numbers in COPIED.items():
     row("array", _name)(_copying(_numbers))
+
+
+@row("array", COPIED_ANEW)
+def array_copy_anew(side):
+    array = side.context().Array("i", LENGTH)
+    others = [
+        list(range(LARGE[0] + i * LENGTH, LARGE[0] + (i + 1) * LENGTH)) for i in range(OTHERS)
+    ]
+
+    def sample(n):
+        total, copied = 0.0, None
+        for i in range(n):
+            array[:] = others[i % OTHERS]
+            start = time.perf_counter()
+            copied = array[:]  # and the one before it is freed, as in the other rows
+            total += time.perf_counter() - start
+            expect(copied, others[i % OTHERS])
+        return total
+
+    yield sample

@@ -12,11 +12,14 @@
 #include <Python.h>
 #include <stdint.h>
 
+#include "objects/recent_ints.h"
+
 #define FMP_FIRST_KNOWN_INT 257
 #define FMP_KNOWN_INTS 768
 
 struct fmp_known_ints {
     PyObject *ints[FMP_KNOWN_INTS]; /* or NULL: not asked for yet */
+    struct fmp_recent_int *recent;  /* and of those beyond; NULL: none yet */
 };
 
 /* The place of a number; at or beyond FMP_KNOWN_INTS: it has none. */
@@ -48,6 +51,8 @@ fmp_known_ints_clear(struct fmp_known_ints *known)
     for (int i = 0; i < FMP_KNOWN_INTS; i++) {
         Py_CLEAR(known->ints[i]);
     }
+    fmp_recent_ints_free(known->recent);
+    known->recent = NULL;
 }
 
 #endif

@@ -17,29 +17,25 @@ as_raw(const void *item, size_t size)
 
 #define RAW(item) as_raw(&(item), sizeof(item))
 
-#define NEVER_KNOWN(item) FMP_KNOWN_INTS
-#define KNOWN_AT(item) fmp_known_int_place((uint64_t)(item))
-
-/* box_x and, with the reading of the item inlined, fill_x; `place` is where among the known ints the
- * item may be. */
-#define READ(name, ctype, from, place)                                                             \
+#define BOX(name, ctype, from)                                                                     \
     static PyObject *box_##name(uint64_t raw)                                                      \
     {                                                                                              \
         ctype item;                                                                                \
         memcpy(&item, &raw, sizeof(item));                                                         \
         return from(item);                                                                         \
-    }                                                                                              \
+    }
+
+/* With the reading of an item inlined: what `make` makes of each `item`. `begin` stands before. */
+#define FILL(name, ctype, begin, make)                                                             \
     static int fill_##name(const char *at, Py_ssize_t stride, PyObject *list,                      \
                            struct fmp_known_ints *known)                                           \
     {                                                                                              \
-        (void)known;                                                                               \
         Py_ssize_t n = PyList_GET_SIZE(list);                                                      \
+        begin;                                                                                     \
         for (Py_ssize_t i = 0; i < n; i++, at += stride) {                                         \
             ctype item;                                                                            \
             memcpy(&item, at, sizeof(item));                                                       \
-            uint64_t known_at = place(item);                                                       \
-            PyObject *object =                                                                     \
-                known_at < FMP_KNOWN_INTS ? fmp_known_int(known, known_at) : from(item);           \
+            PyObject *object = make;                                                               \
             if (object == NULL) {                                                                  \
                 return -1;                                                                         \
             }                                                                                      \
@@ -48,9 +44,29 @@ as_raw(const void *item, size_t size)
         return 0;                                                                                  \
     }
 
+#define READ(name, ctype, from)                                                                    \
+    BOX(name, ctype, from)                                                                         \
+    FILL(name, ctype, (void)known, from(item))
+
+/* May it be looked for by these 64 bits? Not if it is the interpreter's own anyway, or too large. */
+static inline bool
+is_worth_a_look(uint64_t bits, bool is_signed)
+{
+    return bits + 5 >= FMP_FIRST_KNOWN_INT + 5 && (is_signed || bits <= INT64_MAX);
+}
+
+#define LOOK struct fmp_recent_look look = fmp_recent_look(&known->recent, n)
+#define KNOWN_AT(item) fmp_known_int_place((uint64_t)(item))
+#define FIND_OR(from, ctype, item)                                                                 \
+    KNOWN_AT(item) < FMP_KNOWN_INTS ? fmp_known_int(known, KNOWN_AT(item))                         \
+    : look.table != NULL &&is_worth_a_look((uint64_t)(item), (ctype)-1 < (ctype)1)                 \
+        ? fmp_recent_int(&look, (int64_t)(item))                                                   \
+        : from(item)
+
 /* Integers wrap, as in ctypes. */
 #define INTEGER(name, ctype, from)                                                                 \
-    READ(name, ctype, from, KNOWN_AT)                                                              \
+    BOX(name, ctype, from)                                                                         \
+    FILL(name, ctype, LOOK, FIND_OR(from, ctype, item))                                            \
     static bool unbox_##name(PyObject *value, uint64_t *raw)                                       \
     {                                                                                              \
         if (!PyLong_Check(value)) {                                                                \
@@ -90,7 +106,7 @@ as_double(PyObject *value, double *out)
     return overflow == 0;
 }
 
-READ(float, float, PyFloat_FromDouble, NEVER_KNOWN)
+READ(float, float, PyFloat_FromDouble)
 
 static bool
 unbox_float(PyObject *value, uint64_t *raw)
@@ -104,7 +120,7 @@ unbox_float(PyObject *value, uint64_t *raw)
     return true;
 }
 
-READ(double, double, PyFloat_FromDouble, NEVER_KNOWN)
+READ(double, double, PyFloat_FromDouble)
 
 static bool
 unbox_double(PyObject *value, uint64_t *raw)
@@ -117,10 +133,10 @@ unbox_double(PyObject *value, uint64_t *raw)
     return true;
 }
 
-READ(bool, _Bool, PyBool_FromLong, NEVER_KNOWN)
+READ(truth, _Bool, PyBool_FromLong)
 
 static bool
-unbox_bool(PyObject *value, uint64_t *raw)
+unbox_truth(PyObject *value, uint64_t *raw)
 {
     if (!PyBool_Check(value)) {
         return false;
@@ -132,8 +148,8 @@ unbox_bool(PyObject *value, uint64_t *raw)
 
 #define FROM_CHAR(item) PyBytes_FromStringAndSize(&(item), 1)
 #define FROM_WCHAR(item) PyUnicode_FromWideChar(&(item), 1)
-READ(char, char, FROM_CHAR, NEVER_KNOWN)
-READ(wchar, wchar_t, FROM_WCHAR, NEVER_KNOWN)
+READ(char, char, FROM_CHAR)
+READ(wchar, wchar_t, FROM_WCHAR)
 
 static bool
 unbox_char(PyObject *value, uint64_t *raw)
@@ -177,7 +193,7 @@ static const struct fmp_typecode table[] = {
     {'Q', 'u', sizeof(long long), "Q", box_ulonglong, fill_ulonglong, unbox_ulonglong},
     {'f', 'f', sizeof(float), "f", box_float, fill_float, unbox_float},
     {'d', 'f', sizeof(double), "d", box_double, fill_double, unbox_double},
-    {'?', '?', sizeof(_Bool), "?", box_bool, fill_bool, unbox_bool},
+    {'?', '?', sizeof(_Bool), "?", box_truth, fill_truth, unbox_truth},
     {'c', 'c', sizeof(char), "c", box_char, fill_char, unbox_char},
     {'u', 'w', sizeof(wchar_t), "w", box_wchar, fill_wchar, unbox_wchar},
 };
