@@ -95,6 +95,26 @@ def times(n):
     return itertools.repeat(None, n)
 
 
+def repeated(statement, name, setup="pass"):
+    """A function of `name` and n that does the statement n times after `setup`.
+
+    Ten times to a round of the loop, as with pyperf's --duplicate: it is not what is measured.
+    """
+    source = "\n".join(
+        [
+            f"def loop({name}, n):",
+            f"    {setup}",
+            "    for _ in times(n // 10):",
+            *[f"        {statement}"] * 10,
+            "    for _ in times(n % 10):",
+            f"        {statement}",
+        ]
+    )
+    names = {"times": times}
+    exec(compile(source, f"<{statement}>", "exec"), names)
+    return names["loop"]
+
+
 def timed(function, *args):
     """The seconds that a call takes, and what it returns."""
     start = time.perf_counter()

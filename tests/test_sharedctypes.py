@@ -5,6 +5,8 @@ import gc
 import multiprocessing
 import multiprocessing.sharedctypes
 import pickle
+import sys
+import sysconfig
 import threading
 import weakref
 
@@ -70,6 +72,44 @@ def test_values_of_other_simple_types(type_):
     ours, theirs = fastmp.Value(type_), multiprocessing.Value(type_)
     each_way(set_value, *((ours, theirs, x) for x in [*OBJECTS, 3]))
     assert type(ours.get_obj()) is type_
+
+
+@pytest.mark.parametrize("code", "bBhHiIlLqQfd")
+def test_what_was_set_is_forgotten_when_it_is_no_longer_the_value(code):
+    v = fastmp.Value(code)
+    plain = v.get_obj()
+    for x in (1, 100, -3, 300, 70_000, 2**31 + 5, 2**32 - 7, 1 << 29, -(1 << 29)):
+        v.value = x
+        expected = plain.value
+        assert repr(v.value) == repr(v.value) == repr(expected)
+        plain.value = x + 1
+        assert repr(v.value) == repr(plain.value)
+        plain.value = x
+        assert repr(v.value) == repr(expected)
+
+
+def test_what_was_set_and_is_not_read_as_that():
+    ours, theirs = fastmp.Value("q"), multiprocessing.Value("q")
+    each_way(lambda v, x: repr(set_value(v, x)), *((ours, theirs, x) for x in (True, Number(7), 7)))
+    v = fastmp.Value("d")
+    v.value = -0.0
+    v.get_obj().value = 0.0
+    assert repr(v.value) == "0.0"
+    v.value = 3
+    assert repr(v.value) == "3.0"
+
+
+def test_a_value_keeps_one_object():
+    numbers = [i + 0.5 for i in range(100)]
+    counts = [sys.getrefcount(x) for x in numbers]
+    v = fastmp.Value("d")
+    for x in numbers:
+        v.value = x
+    if not sysconfig.get_config_var("Py_GIL_DISABLED"):
+        assert v.value is x
+    del v, x
+    gc.collect()
+    assert [sys.getrefcount(x) for x in numbers] == counts
 
 
 def test_value_arguments():

@@ -1,26 +1,13 @@
 """Locks and the like, without contention but for one row."""
 
-from ..rows import expect, row, timed, times
+from ..rows import expect, repeated, row, timed, times
 from .children import connected_child
 
-
-def acquire_and_release(lock, n):
-    acquire, release = lock.acquire, lock.release
-    for _ in times(n):
-        acquire()
-        release()
-
-
-def enter_and_exit(lock, n):
-    for _ in times(n):
-        with lock:
-            pass
-
-
-def _set_and_clear(event, n):
-    for _ in times(n):
-        event.set()
-        event.clear()
+acquire_and_release = repeated(
+    "acquire(); release()", "lock", setup="acquire, release = lock.acquire, lock.release"
+)
+enter_and_exit = repeated("with lock: pass", "lock")
+_set_and_clear = repeated("event.set(); event.clear()", "event")
 
 
 def _uncontended(kind, loop):

@@ -2,7 +2,7 @@
 
 import time
 
-from ..rows import expect, row, timed, times
+from ..rows import expect, repeated, row, timed, times
 
 LENGTH = 1000
 SMALL = range(LENGTH)
@@ -16,15 +16,8 @@ COPIED_ANEW = f"Array('i'): arr[:] of {LENGTH} that are others each time"
 OTHERS = 50  # arrays, before the first comes again: more ints than fastmp remembers
 
 
-def add(number, n):
-    for _ in times(n):
-        number.value += 1
-
-
-def _add_under_its_lock(number, n):
-    for _ in times(n):
-        with number.get_lock():
-            number.value += 1
+add = repeated("number.value += 1", "number")
+_add_under_its_lock = repeated("with number.get_lock(): number.value += 1", "number")
 
 
 def _counting(make, loop):

@@ -232,6 +232,7 @@ synced_dealloc(struct fmp_synced *self)
     Py_CLEAR(self->value_name);
     Py_CLEAR(self->get_lock_name);
     Py_CLEAR(self->get_lock);
+    Py_CLEAR(self->last);
     type->tp_free((PyObject *)self);
     Py_DECREF(type);
 }

@@ -6,18 +6,41 @@
 #include "module.h"
 #include "objects/synced.h"
 
+/* `value += 1` makes an int and frees the one before. As the new one is kept, it needs not be made again
+ * to be read, as long as the item is what it was then. */
+static inline void
+keep(struct fmp_synced *self, uint64_t raw, PyObject *value)
+{
+#ifdef Py_GIL_DISABLED
+    (void)self, (void)raw, (void)value;
+#else
+    self->last_raw = raw;
+    Py_XSETREF(self->last, Py_NewRef(value));
+#endif
+}
+
 static PyObject *
 value_get(struct fmp_synced *self, void *Py_UNUSED(closure))
 {
-    return fmp_synced_get_item(self, self->items.data);
+    uint64_t raw;
+    if (!fmp_synced_load(self, self->items.data, &raw)) {
+        return fmp_synced_get_item_busy(self, self->items.data);
+    }
+    return self->last != NULL && self->last_raw == raw ? Py_NewRef(self->last)
+                                                       : self->items.type->box(raw);
 }
 
 static int
 value_set(struct fmp_synced *self, PyObject *value, void *Py_UNUSED(closure))
 {
     uint64_t raw;
-    if (value == NULL || !self->items.type->unbox(value, &raw)) {
+    enum fmp_unboxed unboxed =
+        value != NULL ? self->items.type->unbox(value, &raw) : FMP_NOT_UNBOXED;
+    if (unboxed == FMP_NOT_UNBOXED) {
         return fmp_synced_set(self, "value", value);
+    }
+    if (unboxed == FMP_UNBOXED_SAME) {
+        keep(self, raw, value);
     }
     return fmp_synced_set_item(self, self->items.data, raw);
 }

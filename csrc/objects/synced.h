@@ -26,6 +26,8 @@ struct fmp_synced {
     PyObject *get_lock_name;        /* "get_lock", interned */
     PyObject *get_lock;             /* a function that gives the lock, bound to that: no circle */
     _Atomic bool other_get_lock;    /* a user has set the attribute: look it up */
+    PyObject *last;    /* of a Value: an exact int or float that was set here, or NULL: none was */
+    uint64_t last_raw; /* and the item that it is; with the GIL only */
 };
 
 /* tp_new; the arguments are (obj, lock, the lock's native object, typecode). */
@@ -46,17 +48,26 @@ bool fmp_buffered_check(PyObject *object);
 PyObject *fmp_synced_get_item_busy(struct fmp_synced *self, const void *at);
 int fmp_synced_set_item_busy(struct fmp_synced *self, void *at, uint64_t raw);
 
-/* One item under a brief hold. An exception when the lock had to be waited for and that failed. */
-static inline PyObject *
-fmp_synced_get_item(struct fmp_synced *self, const void *at)
+/* One item under a brief hold, if the lock is free. */
+static inline bool
+fmp_synced_load(struct fmp_synced *self, const void *at, uint64_t *raw)
 {
     uint64_t tag = fmp_userlock_tag(true);
     if (!fmp_lock_brief_take(self->native, tag)) {
-        return fmp_synced_get_item_busy(self, at);
+        return false;
     }
-    uint64_t raw = fmp_item_load(at, self->items.type->size);
+    *raw = fmp_item_load(at, self->items.type->size);
     fmp_lock_brief_give(self->native, tag);
-    return self->items.type->box(raw);
+    return true;
+}
+
+/* One item. An exception when the lock had to be waited for and that failed. */
+static inline PyObject *
+fmp_synced_get_item(struct fmp_synced *self, const void *at)
+{
+    uint64_t raw;
+    return fmp_synced_load(self, at, &raw) ? self->items.type->box(raw)
+                                           : fmp_synced_get_item_busy(self, at);
 }
 
 static inline int

@@ -67,16 +67,21 @@ is_worth_a_look(uint64_t bits, bool is_signed)
 #define INTEGER(name, ctype, from)                                                                 \
     BOX(name, ctype, from)                                                                         \
     FILL(name, ctype, LOOK, FIND_OR(from, ctype, item))                                            \
-    static bool unbox_##name(PyObject *value, uint64_t *raw)                                       \
+    static enum fmp_unboxed unbox_##name(PyObject *value, uint64_t *raw)                           \
     {                                                                                              \
         if (!PyLong_Check(value)) {                                                                \
-            return false;                                                                          \
+            return FMP_NOT_UNBOXED;                                                                \
         }                                                                                          \
         Py_ssize_t small;                                                                          \
-        ctype item = fmp_small_int(value, &small) ? (ctype)small                                   \
-                                                  : (ctype)PyLong_AsUnsignedLongLongMask(value);   \
+        if (fmp_small_int(value, &small)) {                                                        \
+            ctype item = (ctype)small;                                                             \
+            *raw = RAW(item);                                                                      \
+            bool same = (int64_t)item == small && (small >= 0 || (ctype)-1 < (ctype)1);            \
+            return same && PyLong_CheckExact(value) ? FMP_UNBOXED_SAME : FMP_UNBOXED;              \
+        }                                                                                          \
+        ctype item = (ctype)PyLong_AsUnsignedLongLongMask(value);                                  \
         *raw = RAW(item);                                                                          \
-        return true;                                                                               \
+        return FMP_UNBOXED;                                                                        \
     }
 
 INTEGER(byte, signed char, PyLong_FromLong)
@@ -108,42 +113,42 @@ as_double(PyObject *value, double *out)
 
 READ(float, float, PyFloat_FromDouble)
 
-static bool
+static enum fmp_unboxed
 unbox_float(PyObject *value, uint64_t *raw)
 {
     double exact;
     if (!as_double(value, &exact)) {
-        return false;
+        return FMP_NOT_UNBOXED;
     }
     float item = (float)exact;
     *raw = RAW(item);
-    return true;
+    return FMP_UNBOXED;
 }
 
 READ(double, double, PyFloat_FromDouble)
 
-static bool
+static enum fmp_unboxed
 unbox_double(PyObject *value, uint64_t *raw)
 {
     double item;
     if (!as_double(value, &item)) {
-        return false;
+        return FMP_NOT_UNBOXED;
     }
     *raw = RAW(item);
-    return true;
+    return PyFloat_CheckExact(value) ? FMP_UNBOXED_SAME : FMP_UNBOXED;
 }
 
 READ(truth, _Bool, PyBool_FromLong)
 
-static bool
+static enum fmp_unboxed
 unbox_truth(PyObject *value, uint64_t *raw)
 {
     if (!PyBool_Check(value)) {
-        return false;
+        return FMP_NOT_UNBOXED;
     }
     char item = value == Py_True;
     *raw = RAW(item);
-    return true;
+    return FMP_UNBOXED;
 }
 
 #define FROM_CHAR(item) PyBytes_FromStringAndSize(&(item), 1)
@@ -151,31 +156,31 @@ unbox_truth(PyObject *value, uint64_t *raw)
 READ(char, char, FROM_CHAR)
 READ(wchar, wchar_t, FROM_WCHAR)
 
-static bool
+static enum fmp_unboxed
 unbox_char(PyObject *value, uint64_t *raw)
 {
     if (!PyBytes_CheckExact(value) || PyBytes_GET_SIZE(value) != 1) {
-        return false;
+        return FMP_NOT_UNBOXED;
     }
     char item = PyBytes_AS_STRING(value)[0];
     *raw = RAW(item);
-    return true;
+    return FMP_UNBOXED;
 }
 
-static bool
+static enum fmp_unboxed
 unbox_wchar(PyObject *value, uint64_t *raw)
 {
 #if PY_VERSION_HEX < 0x030C0000
     if (PyUnicode_Check(value) && !PyUnicode_IS_READY(value)) {
-        return false;
+        return FMP_NOT_UNBOXED;
     }
 #endif
     if (!PyUnicode_CheckExact(value) || PyUnicode_GET_LENGTH(value) != 1) {
-        return false;
+        return FMP_NOT_UNBOXED;
     }
     wchar_t item = (wchar_t)PyUnicode_READ_CHAR(value, 0);
     *raw = RAW(item);
-    return true;
+    return FMP_UNBOXED;
 }
 
 _Static_assert(sizeof(wchar_t) == 4, "a wchar_t holds any character here, and is 'w' in a buffer");

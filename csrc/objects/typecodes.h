@@ -13,6 +13,13 @@
 
 #include "objects/known_ints.h"
 
+/* How an object becomes an item. */
+enum fmp_unboxed {
+    FMP_NOT_UNBOXED, /* it is not of a type that needs no conversion: ctypes has those, and errors */
+    FMP_UNBOXED,
+    FMP_UNBOXED_SAME, /* and what is read then is equal to it, and of its type */
+};
+
 struct fmp_typecode {
     char code;          /* ctypes' _type_ */
     char kind;          /* 'i' signed, 'u' unsigned, 'f' float, 'c' char, 'w' wchar_t, '?' bool */
@@ -21,9 +28,8 @@ struct fmp_typecode {
     PyObject *(*box)(uint64_t raw);
     /* Boxes the items at `at`, `at` + stride, ... into a new list's places. 0, or -1. */
     int (*fill)(const char *at, Py_ssize_t stride, PyObject *list, struct fmp_known_ints *known);
-    /* False when `value` is not of the exact type that needs no conversion; the caller then asks
-     * ctypes, whose conversions and errors these types have. Never raises, never runs Python. */
-    bool (*unbox)(PyObject *value, uint64_t *raw);
+    /* Never raises, never runs Python. */
+    enum fmp_unboxed (*unbox)(PyObject *value, uint64_t *raw);
 };
 
 /* NULL: no plain type. */
