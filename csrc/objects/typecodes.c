@@ -48,18 +48,19 @@ as_raw(const void *item, size_t size)
     BOX(name, ctype, from)                                                                         \
     FILL(name, ctype, (void)known, from(item))
 
-/* May it be looked for by these 64 bits? Not if it is the interpreter's own anyway, or too large. */
+/* Is the int looked for, by its 64 bits? Not if it is the interpreter's own anyway, or too large. */
 static inline bool
-is_worth_a_look(uint64_t bits, bool is_signed)
+is_looked_for(const struct fmp_recent_look *look, uint64_t bits, bool is_signed)
 {
-    return bits + 5 >= FMP_FIRST_KNOWN_INT + 5 && (is_signed || bits <= INT64_MAX);
+    return look->table != NULL && bits + 5 >= FMP_FIRST_KNOWN_INT + 5
+        && (is_signed || bits <= INT64_MAX);
 }
 
 #define LOOK struct fmp_recent_look look = fmp_recent_look(&known->recent, n)
 #define KNOWN_AT(item) fmp_known_int_place((uint64_t)(item))
 #define FIND_OR(from, ctype, item)                                                                 \
     KNOWN_AT(item) < FMP_KNOWN_INTS ? fmp_known_int(known, KNOWN_AT(item))                         \
-    : look.table != NULL &&is_worth_a_look((uint64_t)(item), (ctype)-1 < (ctype)1)                 \
+    : is_looked_for(&look, (uint64_t)(item), (ctype)-1 < (ctype)1)                                 \
         ? fmp_recent_int(&look, (int64_t)(item))                                                   \
         : from(item)
 
