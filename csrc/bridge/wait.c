@@ -120,16 +120,17 @@ spin(const struct fmp_waiter *waiter, struct fmp_wait *w, int from, int rounds)
 }
 
 /* A tick is longer for who has slept long, and for one of many who sleep on the same word, so many
- * idle waiters cost little: a tick is 10 to 16 us of a processor, most of it the kernel's. In such a
- * crowd somebody has a tick all the time; what has to be found by each of them, the last finds after 4 s.
- * Their count may be too high, or damaged: it makes a tick four times as long at most. */
+ * idle waiters cost little: a tick is 10 to 20 us of a processor, most of it the kernel's. In such a
+ * crowd somebody has a tick all the time, and it is the sooner late; what has to be found by each of
+ * them, the last finds after 4 s. Their count may be too high, or damaged: it makes a tick four times as
+ * long at most. */
 static int64_t
 length_of_tick(const struct fmp_wait *w, int64_t slept)
 {
-    int64_t tick = slept < LATE ? FMP_TICK_NS : 10 * FMP_TICK_NS;
     uint32_t crowds =
         w->word != NULL ? atomic_load_explicit(w->sleepers, memory_order_relaxed) / CROWD : 0;
-    return tick * (1 + (crowds < 3 ? crowds : 3));
+    int64_t times = 1 + (crowds < 3 ? crowds : 3);
+    return times * (slept * times < LATE ? FMP_TICK_NS : 10 * FMP_TICK_NS);
 }
 
 static int64_t
