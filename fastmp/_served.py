@@ -190,7 +190,7 @@ class _Server:
 
     def _start(self, data, client, *fds):
         """Have a child that reads from *data*; the other *fds* are its."""
-        spare, self._spare = self._spare, None
+        spare = self._take_spare()
         try:
             pid = spare.pid if spare is not None else self._fork_child(data, client, fds)
         except OSError:  # the client will see its pipe end
@@ -204,6 +204,14 @@ class _Server:
         _close(fds)
         # A spare stays what the server was; other threads, of a preloaded module, may change that.
         self._wants_spare = threading.active_count() == 1
+
+    def _take_spare(self):
+        """The spare, if there is one and it lives: the signal of its end may not have come yet."""
+        spare, self._spare = self._spare, None
+        if spare is not None and os.waitpid(spare.pid, os.WNOHANG)[0] != 0:
+            spare.close()
+            return None
+        return spare
 
     def _fork_child(self, data, client, fds):
         pid = fork()
