@@ -208,7 +208,7 @@ class _Server:
     def _take_spare(self):
         """The spare, if there is one and it lives: the signal of its end may not have come yet."""
         spare, self._spare = self._spare, None
-        if spare is not None and os.waitpid(spare.pid, os.WNOHANG)[0] != 0:
+        if spare is not None and spare.has_ended():
             spare.close()
             return None
         return spare

@@ -43,6 +43,13 @@ class Spare:
             os.kill(self.pid, signal.SIGKILL)  # which may be what has happened to it before
         self.close()
 
+    def has_ended(self):
+        """Ask, and reap the process if it has; somebody else in the server may have done so."""
+        try:
+            return os.waitpid(self.pid, os.WNOHANG)[0] != 0
+        except ChildProcessError:
+            return True
+
     def close(self):
         """Forget the process: it has a request, or was reaped."""
         self._socket.close()

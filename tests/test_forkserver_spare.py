@@ -12,7 +12,7 @@ import time
 import pytest
 
 import fastmp
-from fastmp import forkserver, process
+from fastmp import _spare, forkserver, process
 from tests.support import census, procs
 from tests.support import process_targets as targets
 from tests.support.same import ROOT
@@ -225,6 +225,21 @@ def test_one_that_was_killed_but_not_reaped_is_no_child(server):
     assert code == 7
     assert run()[1] == 0
     assert server.errors() == ""
+
+
+def test_one_that_somebody_else_has_reaped_has_ended():
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(writing)
+        os.read(reading, 1)
+        os._exit(0)
+    os.close(reading)
+    spare = _spare.Spare(pid, None)
+    assert not spare.has_ended()
+    os.close(writing)
+    assert os.waitpid(pid, 0) == (pid, 0)
+    assert spare.has_ended()
 
 
 def test_one_that_is_killed_with_a_request_is_the_child_that_was_killed(server):
