@@ -56,31 +56,25 @@ def size_for(side):
     return QUICK_LARGE if side.quick else LARGE
 
 
-def handing_over(put, conn, thing):
-    """The sample of these rows: `put` it, and be told what came out."""
+def pause_for(side):
+    return QUICK_PAUSE if side.quick else PAUSE
+
+
+def handing_over(put, conn, thing, pause=None):
+    """The sample of these rows: `put` it, and be told what came out.
+
+    Before it comes a message that does not count, or a pause of so many seconds.
+    """
     wanted = digest(thing)
 
     def sample(n):
-        hand_over(put, conn, thing, 1)
+        if pause is None:
+            hand_over(put, conn, thing, 1)
+        else:
+            time.sleep(pause)
         seconds, found = timed(hand_over, put, conn, thing, n)
         expect(tuple(found), wanted)
         return seconds
-
-    return sample
-
-
-def after_pauses(put, conn, thing, pause):
-    """The same, with so many seconds before each."""
-    wanted = digest(thing)
-
-    def sample(n):
-        total = 0.0
-        for _ in range(n):
-            time.sleep(pause)
-            seconds, found = timed(hand_over, put, conn, thing, 1)
-            expect(tuple(found), wanted)
-            total += seconds
-        return total
 
     return sample
 
@@ -98,10 +92,7 @@ def _large(by_queue, make, rested=False):
             put, target, args = bulk.send, _swallow_conn, (far_bulk, far)
         child = context.Process(target=target, args=args, daemon=True)
         child.start()
-        if rested:
-            yield after_pauses(put, conn, thing, QUICK_PAUSE if side.quick else PAUSE)
-        else:
-            yield handing_over(put, conn, thing)
+        yield handing_over(put, conn, thing, pause_for(side) if rested else None)
         put(None)
         child.join()
 

@@ -3,7 +3,6 @@
  * memory given back. */
 #include "channel/extent.h"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
