@@ -154,15 +154,14 @@ int
 fmp_mailbox_poll(struct fmp_mailbox *m, struct fmp_wait *w)
 {
     struct fmp_ring_shm *shm = m->ring.shm;
-    /* head first: a record put and taken in between must not look like one that is there. */
-    uint32_t head = (uint32_t)atomic_load(&shm->head);
-    uint32_t tail = (uint32_t)atomic_load(&shm->tail);
+    uint64_t head, tail;
+    fmp_ring_positions(&m->ring, &head, &tail);
     if (tail != head) {
         /* The wake-up that brought us here may have been a taker's. */
         fmp_wake(fmp_low_half(&shm->tail), &shm->takers, 1);
         return FMP_OK;
     }
-    fmp_wait_on_word(w, fmp_low_half(&shm->tail), tail, &shm->takers);
+    fmp_wait_on_word(w, fmp_low_half(&shm->tail), (uint32_t)tail, &shm->takers);
     return FMP_AGAIN;
 }
 

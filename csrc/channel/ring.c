@@ -21,12 +21,24 @@
 
 /* --- positions ----------------------------------------------------------------------------- */
 
+void
+fmp_ring_positions(const struct fmp_ring *r, uint64_t *head, uint64_t *tail)
+{
+    uint64_t again = atomic_load(&r->shm->head);
+    do {
+        *head = again;
+        FMP_POINT("ring: head read");
+        *tail = atomic_load(&r->shm->tail);
+        again = atomic_load(&r->shm->head);
+    } while (again != *head); /* somebody took records: as often as that, not for ever */
+}
+
 uint32_t
 fmp_ring_count(const struct fmp_ring *r)
 {
-    /* head first: a record that is put and taken in between cannot make the count negative. */
-    uint32_t head = items_of(atomic_load(&r->shm->head));
-    return items_of(atomic_load(&r->shm->tail)) - head;
+    uint64_t head, tail;
+    fmp_ring_positions(r, &head, &tail);
+    return items_of(tail) - items_of(head);
 }
 
 uint32_t

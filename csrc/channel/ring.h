@@ -182,6 +182,9 @@ int fmp_ring_create(struct fmp_ring *r, uint32_t max_items, uint64_t max_bytes);
 int fmp_ring_attach(struct fmp_ring *r, int fd);
 void fmp_ring_close(struct fmp_ring *r);
 
+/* head and tail of one moment. */
+void fmp_ring_positions(const struct fmp_ring *r, uint64_t *head, uint64_t *tail);
+
 /* Records that were put and not taken: exact for the moment of the call. */
 uint32_t fmp_ring_count(const struct fmp_ring *r);
 

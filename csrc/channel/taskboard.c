@@ -15,6 +15,7 @@
 
 #include "base/status.h"
 #include "channel/extent.h"
+#include "channel/positions.h"
 #include "platform/clock.h"
 #include "platform/futex.h"
 #include "platform/memory.h"
@@ -128,10 +129,9 @@ fmp_taskboard_put(struct fmp_taskboard *b, const struct fmp_batch *batch, struct
 uint64_t
 fmp_taskboard_waiting(struct fmp_taskboard *b)
 {
-    const struct fmp_ring_shm *ring = b->tasks.ring.shm;
-    /* head first: see fmp_ring_count. */
-    uint32_t head = (uint32_t)(atomic_load(&ring->head) >> 32);
-    uint64_t inside = (uint64_t)((uint32_t)(atomic_load(&ring->tail) >> 32) - head) * FMP_UNIT;
+    uint64_t head, tail;
+    fmp_ring_positions(&b->tasks.ring, &head, &tail);
+    uint64_t inside = (uint64_t)(units_of(tail) - units_of(head)) * FMP_UNIT;
     return inside + fmp_extents_waiting(&b->tasks.ring);
 }
 

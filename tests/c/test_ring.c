@@ -220,6 +220,31 @@ CASE(max_items_is_exact)
     fmp_ring_close(&r);
 }
 
+static struct fmp_mailbox *passing;
+
+static void
+pass_one_on(const char *name)
+{
+    struct fmp_mailbox *box = passing;
+    if (box != NULL && strcmp(name, "ring: head read") == 0) {
+        passing = NULL;
+        CHECK_EQ(try_take_one(box), FMP_OK);
+        put_message(box, 6, 1, 10);
+    }
+}
+
+CASE(the_count_is_of_one_moment)
+{
+    struct fmp_mailbox box = new_box(1);
+    put_message(&box, 6, 0, 10);
+    at_point = pass_one_on;
+    passing = &box;
+    CHECK_EQ(fmp_ring_count(&box.ring), 1);
+    CHECK(passing == NULL);
+    at_point = NULL;
+    fmp_mailbox_close(&box);
+}
+
 CASE(max_bytes_admits_one_larger_record_when_empty)
 {
     struct fmp_ring r;
