@@ -48,7 +48,7 @@ def _run(arguments, environment):
     ).stdout
 
 
-@row("program", "Program: examples/wordcount.py", count=1, rounds=5)
+@row("program", "Program: examples/wordcount.py", count=1)
 def wordcount(side):
     stdlib = Path(sysconfig.get_path("stdlib"))
     root = stdlib / "json" if side.quick else stdlib

@@ -10,6 +10,7 @@
 
 #include "base/layout.h"
 #include "base/status.h"
+#include "bridge/args.h"
 #include "bridge/errors.h"
 #include "bridge/memory_object.h"
 #include "bridge/pickling.h"
@@ -145,15 +146,30 @@ encode_plain(struct fmp_encoded *e, PyObject *o, size_t begin)
     return done;
 }
 
+/* What is sent most, without the questions of encode_plain(). False: something else. */
+static inline bool
+encode_small_int(struct fmp_encoded *e, PyObject *o, size_t begin)
+{
+    Py_ssize_t small;
+    if (!PyLong_CheckExact(o) || !fmp_small_int(o, &small)) {
+        return false;
+    }
+    int64_t value = small;
+    memcpy(e->small + begin, &value, sizeof(value));
+    fmp_encoded_join(e, FMP_REC_INT, e->small, begin + sizeof(value), NULL, 0);
+    return true;
+}
+
 int
 fmp_encode(struct fmp_codec *codec, struct fmp_encoded *e, PyObject *object, const void *prefix,
            size_t n_prefix)
 {
+    size_t begin = FMP_RECORD_HEADER + n_prefix;
     fmp_encoded_init(e, prefix, n_prefix);
-    if (encode_plain(e, object, FMP_RECORD_HEADER + n_prefix)) {
+    if (encode_small_int(e, object, begin) || encode_plain(e, object, begin)) {
         return 0;
     }
-    return fmp_encode_pickle(codec, e, object, FMP_RECORD_HEADER + n_prefix);
+    return fmp_encode_pickle(codec, e, object, begin);
 }
 
 void
@@ -261,30 +277,45 @@ decode_outside(struct fmp_codec *codec, struct fmp_buffer *taken, const uint8_t 
     return object;
 }
 
+/* A record in memory of its own, which large buffers of the object refer to instead of being copied. */
+static PyObject *
+decode_in_place(struct fmp_codec *codec, struct fmp_buffer *taken, const uint8_t *data, size_t size)
+{
+    PyObject *keeper = fmp_memory_own(codec->memory, taken->data, taken->size);
+    if (keeper == NULL) {
+        return NULL;
+    }
+    taken->on_heap = false; /* the memory is the keeper's now */
+    PyObject *object = fmp_decode(codec, FMP_REC_PICKLE_BUFFERS, data, size, keeper);
+    Py_DECREF(keeper);
+    return object;
+}
+
 PyObject *
 fmp_decode_taken(struct fmp_codec *codec, struct fmp_buffer *taken, size_t n_prefix)
 {
     size_t offset = 0, length;
     uint8_t kind;
     const uint8_t *data;
-    PyObject *object = NULL, *keeper = NULL;
+    int64_t value;
+    PyObject *object;
     if (!fmp_batch_next(taken->data, taken->size, &offset, &kind, &data, &length)
         || length < n_prefix) {
-        malformed();
+        object = malformed();
+    }
+    else if (kind == FMP_REC_INT && length == n_prefix + sizeof(value)) { /* the commonest */
+        memcpy(&value, data + n_prefix, sizeof(value));
+        object = fmp_int_from(value);
     }
     else if (kind == (FMP_REC_PICKLE_BUFFERS | FMP_RECORD_OUTSIDE)) {
         object = decode_outside(codec, taken, data + n_prefix, length - n_prefix);
     }
-    else {
-        if (kind == FMP_REC_PICKLE_BUFFERS && taken->on_heap) {
-            keeper = fmp_memory_own(codec->memory, taken->data, taken->size);
-            taken->on_heap = keeper == NULL; /* its memory is the keeper's now */
-        }
-        if (!PyErr_Occurred()) {
-            object = fmp_decode(codec, kind, data + n_prefix, length - n_prefix, keeper);
-        }
+    else if (kind == FMP_REC_PICKLE_BUFFERS && taken->on_heap) {
+        object = decode_in_place(codec, taken, data + n_prefix, length - n_prefix);
     }
-    Py_XDECREF(keeper);
+    else {
+        object = fmp_decode(codec, kind, data + n_prefix, length - n_prefix, NULL);
+    }
     fmp_buffer_free(taken);
     return object;
 }

@@ -16,10 +16,11 @@
 #define SPIN_PAUSES 50 /* in a round */
 #define SPIN_ROUNDS 40 /* at the highest level */
 #define ROUNDS_WITH_GIL 2
-#define PROBE_EVERY 32   /* a wait that does not spin any more tries again so often */
-#define PROBE_RARELY 128 /* ... and less and less often */
-#define SHORT_WAIT 12    /* pauses; a peer that answers needs longer */
-#define STREAM 8         /* so many short waits in a row are one */
+#define PROBE_EVERY 32     /* a wait that does not spin any more tries again so often */
+#define PROBE_RARELY 128   /* ... and less and less often */
+#define SHORT_WAIT 12      /* pauses; a peer that answers needs longer */
+#define STREAM 8           /* so many short waits in a row are one */
+#define STREAM_AT_LAST 256 /* ... after it has been none several times */
 #define GATHER_PAUSES 40
 #define LOCK_GRACE FMP_SECOND
 #define LATE (10 * FMP_TICK_NS) /* slept in vain */
@@ -72,19 +73,26 @@ spinning_was_vain(struct fmp_spin *s)
 
 /* A taker that is as fast as the putter finds nothing each time, and by watching for the next record
  * slows both down: the line that it looks at is the one that each put writes. So when records come one
- * by one at short intervals, it looks away for a moment and takes those that have come meanwhile. */
+ * by one at short intervals, it looks away for a moment and takes those that have come meanwhile. A peer
+ * that answers at once looks like a stream, but no second record comes before it has been answered: each
+ * time that this is found, twice as many short waits have to come before it is tried again. */
 static void
 let_gather(const struct fmp_waiter *waiter, const struct fmp_wait *w)
 {
     struct fmp_spin *s = waiter->spin;
-    if (!waiter->gather || s->stream < STREAM) {
+    uint16_t from = s->gather_from != 0 ? s->gather_from : STREAM;
+    if (!waiter->gather || s->stream < from) {
         return;
     }
     for (int i = 0; i < GATHER_PAUSES; i++) {
         fmp_pause();
     }
     if (atomic_load_explicit(w->word, memory_order_relaxed) - w->seen < 2) {
-        s->stream = 0; /* it was not worth while */
+        s->stream = 0;
+        s->gather_from = from < STREAM_AT_LAST ? from * 2 : from;
+    }
+    else if (from != STREAM) {
+        s->gather_from = STREAM;
     }
 }
 
@@ -94,7 +102,7 @@ note_wait(struct fmp_spin *s, int looks)
     if (looks > SHORT_WAIT) {
         s->stream = 0;
     }
-    else if (s->stream < STREAM) {
+    else if (s->stream < STREAM_AT_LAST) {
         s->stream++;
     }
 }

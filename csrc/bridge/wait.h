@@ -21,7 +21,8 @@ struct fmp_spin {
     _Atomic uint16_t level;  /* 0: not tried yet */
     _Atomic uint16_t missed; /* waits since the last probe that did not spin */
     _Atomic uint16_t probe_every;
-    _Atomic uint16_t stream; /* short waits in a row */
+    _Atomic uint16_t stream;      /* short waits in a row */
+    _Atomic uint16_t gather_from; /* so many of them are a stream; 0: not tried yet */
 };
 
 struct fmp_waiter {

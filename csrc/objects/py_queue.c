@@ -133,6 +133,9 @@ queue_put(FmpQueue *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kw
     static const char *const names[] = {"obj", "block", "timeout"};
     PyObject *given[3] = {NULL, NULL, NULL};
     int64_t deadline;
+    if (n_args == 1 && kwnames == NULL) {
+        return put_object(self, args[0], FMP_NEVER);
+    }
     if (fmp_args("put", args, n_args, kwnames, names, 3, 1, 3, given) < 0
         || fmp_deadline(given[1], given[2], &deadline) < 0) {
         return NULL;
