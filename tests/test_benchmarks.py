@@ -185,6 +185,9 @@ def test_calibration():
     assert counts[0] == 1 and max(counts) <= 20_000
     assert measure.calibrate(lambda n: 60.0, 0.01) == 1
 
+    once = iter([0.05])
+    assert measure.calibrate(lambda n: next(once, n * 1e-5), 0.01) == 1000
+
 
 def test_slow_sides_are_asked_for_fewer_rounds():
     def opened(side):
