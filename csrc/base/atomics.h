@@ -23,6 +23,13 @@ fmp_low_half(fmp_a64 *word)
     return (fmp_a32 *)word;
 }
 
+/* ThreadSanitizer knows no fences. */
+#if defined(__SANITIZE_THREAD__)
+#define fmp_fence(order) atomic_signal_fence(order)
+#else
+#define fmp_fence(order) atomic_thread_fence(order)
+#endif
+
 static inline void
 fmp_pause(void)
 {

@@ -7,7 +7,7 @@
 #include "objects/synced.h"
 
 /* `value += 1` makes an int and frees the one before. As the new one is kept, it needs not be made again
- * to be read, as long as the item is what it was then. */
+ * to be read, if the item is what it was then; it is handed on then, so that the addition frees it. */
 static inline void
 keep(struct fmp_synced *self, uint64_t raw, PyObject *value)
 {
@@ -26,8 +26,12 @@ value_get(struct fmp_synced *self, void *Py_UNUSED(closure))
     if (!fmp_synced_load(self, self->items.data, &raw)) {
         return fmp_synced_get_item_busy(self, self->items.data);
     }
-    return self->last != NULL && self->last_raw == raw ? Py_NewRef(self->last)
-                                                       : self->items.type->box(raw);
+    PyObject *last = self->last;
+    if (last == NULL || self->last_raw != raw) {
+        return self->items.type->box(raw);
+    }
+    self->last = NULL;
+    return last;
 }
 
 static int

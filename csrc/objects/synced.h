@@ -48,16 +48,24 @@ bool fmp_buffered_check(PyObject *object);
 PyObject *fmp_synced_get_item_busy(struct fmp_synced *self, const void *at);
 int fmp_synced_set_item_busy(struct fmp_synced *self, void *at, uint64_t raw);
 
-/* One item under a brief hold, if the lock is free. */
+/* One item at a glance, or under a brief hold, if the lock is free. */
 static inline bool
 fmp_synced_load(struct fmp_synced *self, const void *at, uint64_t *raw)
 {
+    struct fmp_lock_object *lock = self->native;
+    uint64_t holds;
+    if (lock->recursive && fmp_userlock_glance(lock->shm, &holds)) {
+        *raw = fmp_item_load(at, self->items.type->size);
+        if (fmp_userlock_glanced(lock->shm, holds)) {
+            return true;
+        }
+    }
     uint64_t tag = fmp_userlock_tag(true);
-    if (!fmp_lock_brief_take(self->native, tag)) {
+    if (!fmp_lock_brief_take(lock, tag)) {
         return false;
     }
     *raw = fmp_item_load(at, self->items.type->size);
-    fmp_lock_brief_give(self->native, tag);
+    fmp_lock_brief_give(lock, tag);
     return true;
 }
 

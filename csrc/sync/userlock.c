@@ -16,6 +16,7 @@ fmp_userlock_recover(struct fmp_userlock_shm *l, uint64_t tag, uint32_t *dead)
     if (fmp_who_alive(holder) || !atomic_compare_exchange_strong(&l->word, &held, tag)) {
         return FMP_AGAIN;
     }
+    fmp_userlock_count_hold(l);
     *dead = fmp_who_pid(holder);
     return FMP_OWNER_DIED;
 }

@@ -7,6 +7,10 @@
  * One 64 bit word, one atomic each way: a compare-and-swap from free, an exchange to free.
  *   0            free
  *   who | flags  held; the low half (pid and flags) is what sleepers compare
+ *
+ * `holds` counts holds as they begin, for a *glance*: who only reads one word that the lock guards, and
+ * finds it free and no hold begun meanwhile, has read as if he had held it, and written nothing. A kill
+ * before the count leaves a hold that has done nothing, and whoever takes it over counts.
  */
 #ifndef FMP_SYNC_USERLOCK_H
 #define FMP_SYNC_USERLOCK_H
@@ -27,7 +31,8 @@ struct fmp_userlock_shm {
     fmp_a64 word;     /* by whoever acquires (0 -> held) or releases (held -> 0) */
     fmp_a32 sleepers; /* by sleepers */
     uint32_t robust;  /* by the creator, once: every hold is scoped */
-    fmp_a32 reserved[4];
+    fmp_a64 holds;    /* by the holder, before all else that it does */
+    fmp_a32 reserved[2];
 };
 
 /* The word that says: held by this process. */
@@ -37,12 +42,25 @@ fmp_userlock_tag(bool scoped)
     return fmp_who_am_i() | FMP_USERLOCK_HELD | (scoped ? FMP_USERLOCK_SCOPED : 0);
 }
 
+/* Whoever sees what this hold writes sees the count, too. */
+static inline void
+fmp_userlock_count_hold(struct fmp_userlock_shm *l)
+{
+    uint64_t holds = atomic_load_explicit(&l->holds, memory_order_relaxed);
+    atomic_store_explicit(&l->holds, holds + 1, memory_order_relaxed);
+    fmp_fence(memory_order_release);
+}
+
 /* Whether it was free and is held now: the word is `tag`. If not, *held is what the word was. */
 static inline bool
 fmp_userlock_take(struct fmp_userlock_shm *l, uint64_t tag, uint64_t *held)
 {
     *held = 0;
-    return atomic_compare_exchange_strong(&l->word, held, tag);
+    if (!atomic_compare_exchange_strong(&l->word, held, tag)) {
+        return false;
+    }
+    fmp_userlock_count_hold(l);
+    return true;
 }
 
 /* FMP_OK: held now, the word is `tag`. FMP_AGAIN: wait as `w` says. */
@@ -83,6 +101,23 @@ static inline bool
 fmp_userlock_held(struct fmp_userlock_shm *l)
 {
     return atomic_load_explicit(&l->word, memory_order_relaxed) != 0;
+}
+
+/* Before a glance: whether it is free. Only for a lock that nobody but its holder releases: where two
+ * believe to hold it, a count may be lost. */
+static inline bool
+fmp_userlock_glance(struct fmp_userlock_shm *l, uint64_t *holds)
+{
+    *holds = atomic_load_explicit(&l->holds, memory_order_acquire);
+    return atomic_load_explicit(&l->word, memory_order_acquire) == 0;
+}
+
+/* After it: whether what was read is what the last hold left. */
+static inline bool
+fmp_userlock_glanced(struct fmp_userlock_shm *l, uint64_t holds)
+{
+    fmp_fence(memory_order_acquire);
+    return atomic_load_explicit(&l->holds, memory_order_relaxed) == holds;
 }
 
 #endif

@@ -195,6 +195,33 @@ CASE(a_holder_that_is_a_zombie_is_dead)
     waitpid(pid, NULL, 0);
 }
 
+CASE(a_glance_is_good_if_nobody_held_it)
+{
+    struct room *room = new_room(0);
+    uint64_t holds, held, mine = fmp_userlock_tag(true);
+    CHECK(fmp_userlock_glance(&room->lock, &holds));
+    CHECK(fmp_userlock_glanced(&room->lock, holds));
+    CHECK(fmp_userlock_take(&room->lock, mine, &held));
+    CHECK(!fmp_userlock_glanced(&room->lock, holds));
+    uint64_t inside;
+    CHECK(!fmp_userlock_glance(&room->lock, &inside)); /* held */
+    CHECK_EQ(fmp_userlock_release(&room->lock), FMP_OK);
+    CHECK(!fmp_userlock_glanced(&room->lock, holds)); /* free again, but not all the time */
+    CHECK(fmp_userlock_glance(&room->lock, &holds));
+    CHECK(fmp_userlock_glanced(&room->lock, holds));
+}
+
+CASE(a_succession_is_a_hold)
+{
+    CHECK_NEEDS_PROCESSES();
+    struct room *room = new_room(0);
+    check_kill(start_holder(room, hold_scoped));
+    uint64_t holds = atomic_load(&room->lock.holds);
+    uint32_t dead;
+    CHECK_EQ(fmp_userlock_recover(&room->lock, fmp_userlock_tag(true), &dead), FMP_OWNER_DIED);
+    CHECK(!fmp_userlock_glanced(&room->lock, holds));
+}
+
 CASE(a_bare_hold_is_never_recovered)
 {
     CHECK_NEEDS_PROCESSES();
