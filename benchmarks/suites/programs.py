@@ -48,7 +48,7 @@ def _run(arguments, environment):
     ).stdout
 
 
-@row("program", "Program: examples/wordcount.py", count=1)
+@row("program", "Program: examples/wordcount.py", count=1, rounds=15)
 def wordcount(side):
     stdlib = Path(sysconfig.get_path("stdlib"))
     root = stdlib / "json" if side.quick else stdlib
@@ -67,7 +67,7 @@ def wordcount(side):
     expect(int(answers.pop().split()[0]) > 0, True)
 
 
-@row("program", "Program: the documents' examples, one after another", count=1, rounds=5)
+@row("program", "Program: the documents' examples, one after another", count=1, rounds=11)
 def examples(side):
     """`python script.py` for the standard library, `python -m fastmp script.py`."""
     if side.name not in ("stdlib", "fastmp"):
