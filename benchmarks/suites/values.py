@@ -3,6 +3,7 @@
 import time
 
 from ..rows import expect, repeated, row, timed, times
+from .children import connected_child
 
 LENGTH = 1000
 SMALL = range(LENGTH)
@@ -93,6 +94,30 @@ def array_load(side):
         return seconds
 
     yield sample
+
+
+def _load_when_told(array, conn):
+    while (n := conn.recv()) is not None:
+        conn.send(load(array, n))
+
+
+@row("array", "Array('i'): arr[i], two processes at once")
+def array_load_by_two(side):
+    context = side.context()
+    array = context.Array("i", range(LENGTH))
+    with connected_child(context, _load_when_told, array) as conn:
+
+        def both(n):
+            conn.send(n // 2)
+            return load(array, n // 2), conn.recv()
+
+        def sample(n):
+            seconds, last = timed(both, n)
+            expect(last, ((n // 2 - 1) % LENGTH if n > 1 else None,) * 2)
+            return seconds
+
+        yield sample
+        conn.send(None)
 
 
 def _copying(numbers):
