@@ -39,6 +39,7 @@
 #include "base/points.h"
 #include "base/status.h"
 #include "channel/positions.h"
+#include "platform/copy.h"
 #include "platform/memory.h"
 
 #define LOOKS 8 /* so many leased ones are met before another is made */
@@ -258,7 +259,7 @@ copy_in(struct fmp_ring *r, unsigned i, const struct fmp_batch *batch, uint64_t 
     uint8_t *at = r->put_extents[i].bytes;
     FMP_POINT("extent: to copy");
     for (unsigned part = batch->n_inside; part < batch->n_parts; part++) {
-        memcpy(at, batch->parts[part].data, batch->parts[part].size);
+        fmp_copy(at, batch->parts[part].data, batch->parts[part].size);
         at += batch->parts[part].size;
     }
     return FMP_OK;
