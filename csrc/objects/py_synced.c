@@ -184,6 +184,7 @@ fmp_synced_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
     self->obj = Py_NewRef(obj);
     self->lock = Py_NewRef(lock);
     self->native = (struct fmp_lock_object *)Py_NewRef(native);
+    self->glanced = self->native->recursive ? self->native->shm : NULL;
     self->state = fmp_state_of_type(type);
     self->value_name = PyUnicode_InternFromString("value");
     self->get_lock_name = PyUnicode_InternFromString("get_lock");

@@ -18,14 +18,15 @@
 struct fmp_synced {
     struct fmp_guard guard; /* acquire, release and `with` are the lock's */
     struct fmp_state *state;
-    PyObject *obj;                  /* the ctypes object; keeps the memory */
-    PyObject *lock;                 /* fastmp.synchronize's, as get_lock() gives it */
-    struct fmp_lock_object *native; /* the one inside it */
-    struct fmp_items items;         /* the memory of obj; one item for a Value */
-    PyObject *value_name;           /* "value", interned */
-    PyObject *get_lock_name;        /* "get_lock", interned */
-    PyObject *get_lock;             /* a function that gives the lock, bound to that: no circle */
-    _Atomic bool other_get_lock;    /* a user has set the attribute: look it up */
+    PyObject *obj;                    /* the ctypes object; keeps the memory */
+    PyObject *lock;                   /* fastmp.synchronize's, as get_lock() gives it */
+    struct fmp_lock_object *native;   /* the one inside it */
+    struct fmp_userlock_shm *glanced; /* its word, if a glance at it says enough; or NULL */
+    struct fmp_items items;           /* the memory of obj; one item for a Value */
+    PyObject *value_name;             /* "value", interned */
+    PyObject *get_lock_name;          /* "get_lock", interned */
+    PyObject *get_lock;               /* a function that gives the lock, bound to that: no circle */
+    _Atomic bool other_get_lock;      /* a user has set the attribute: look it up */
     PyObject *last;    /* of a Value: an exact int or float that was set here, or NULL: none was */
     uint64_t last_raw; /* and the item that it is; with the GIL only */
 };
@@ -52,20 +53,19 @@ int fmp_synced_set_item_busy(struct fmp_synced *self, void *at, uint64_t raw);
 static inline bool
 fmp_synced_load(struct fmp_synced *self, const void *at, uint64_t *raw)
 {
-    struct fmp_lock_object *lock = self->native;
     uint64_t holds;
-    if (lock->recursive && fmp_userlock_glance(lock->shm, &holds)) {
+    if (self->glanced != NULL && fmp_userlock_glance(self->glanced, &holds)) {
         *raw = fmp_item_load(at, self->items.type->size);
-        if (fmp_userlock_glanced(lock->shm, holds)) {
+        if (fmp_userlock_glanced(self->glanced, holds)) {
             return true;
         }
     }
     uint64_t tag = fmp_userlock_tag(true);
-    if (!fmp_lock_brief_take(lock, tag)) {
+    if (!fmp_lock_brief_take(self->native, tag)) {
         return false;
     }
     *raw = fmp_item_load(at, self->items.type->size);
-    fmp_lock_brief_give(lock, tag);
+    fmp_lock_brief_give(self->native, tag);
     return true;
 }
 
