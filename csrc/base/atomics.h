@@ -24,7 +24,7 @@ fmp_low_half(fmp_a64 *word)
 }
 
 /* ThreadSanitizer knows no fences. */
-#if defined(__SANITIZE_THREAD__)
+#ifdef FMP_TSAN
 #define fmp_fence(order) atomic_signal_fence(order)
 #else
 #define fmp_fence(order) atomic_thread_fence(order)

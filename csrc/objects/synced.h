@@ -27,7 +27,7 @@ struct fmp_synced {
     PyObject *get_lock_name;          /* "get_lock", interned */
     PyObject *get_lock;               /* a function that gives the lock, bound to that: no circle */
     _Atomic bool other_get_lock;      /* a user has set the attribute: look it up */
-    PyObject *last;    /* of a Value: an exact int or float that was set here, or NULL: none was */
+    PyObject *last; /* of a Value: an exact int or float that was set here and not read; or NULL */
     uint64_t last_raw; /* and the item that it is; with the GIL only */
 };
 
