@@ -256,6 +256,20 @@ def test_one_that_is_killed_with_a_request_is_the_child_that_was_killed(server):
     assert server.errors() == ""
 
 
+def test_one_that_has_not_read_its_request_is_somebodys_process(server):
+    before = census.take()
+    spare = server.spare()
+    os.kill(spare, signal.SIGSTOP)
+    eventually(lambda: procs.read(spare).state == "T")
+    p = ctx.Process(target=targets.nothing)
+    p.start()
+    assert p.pid == spare
+    assert [left for left in census.leaks(before) if f"pid {spare} " in left]
+    os.kill(spare, signal.SIGCONT)
+    p.join(TIMEOUT)
+    assert p.exitcode == 0
+
+
 def test_it_ignores_an_interrupt_and_its_process_does_not(server):
     spare = server.spare()
     os.kill(spare, signal.SIGINT)

@@ -65,18 +65,21 @@ def singletons():
 def spares():
     """The pids of what the fork server has forked for nobody yet.
 
-    Each of its children has the pipe by which the server learns that all who use it have ended.
+    Each of its children has the pipe by which the server learns that all who use it have ended,
+    from when it has read its request on; one that we have started we know before that.
     """
     forkserver = _stdlib("forkserver")
     server = forkserver and forkserver._forkserver._forkserver_pid
     if server is None:
         return set()
     alive = os.readlink(f"/proc/self/fd/{forkserver._forkserver._forkserver_alive_fd}")
-    return {
+    idle = {
         proc.pid
         for proc in procs.scan().values()
         if proc.ppid == server and proc.state != "Z" and alive not in _held_by(proc.pid)
     }
+    # Asked last: what is handed to us while we look is ours, too.
+    return idle - {child.ident for child in set(_stdlib("process")._children)}
 
 
 def _held_by(pid):
