@@ -11,3 +11,17 @@ def connected_child(context, target, *args):
     child.start()
     yield conn
     child.join()
+
+
+def _work_when_told(work, *args):
+    *args, conn = args
+    while (n := conn.recv()) is not None:
+        conn.send(work(*args, n))
+
+
+@contextlib.contextmanager
+def working_child(context, work, *args):
+    """A child that is sent n, calls work(*args, n) and sends what that returns, and our end."""
+    with connected_child(context, _work_when_told, work, *args) as conn:
+        yield conn
+        conn.send(None)

@@ -1,7 +1,7 @@
 """Locks and the like, without contention but for one row."""
 
 from ..rows import expect, repeated, row, timed, times
-from .children import connected_child
+from .children import working_child
 
 acquire_and_release = repeated(
     "acquire(); release()", "lock", setup="acquire, release = lock.acquire, lock.release"
@@ -51,17 +51,11 @@ def _add_locked(lock, number, n):
             number.value += 1
 
 
-def _add_when_told(lock, number, conn):
-    while (n := conn.recv()) is not None:
-        _add_locked(lock, number, n)
-        conn.send(n)
-
-
 @row("lock", "Lock: two processes, with lock: raw.value += 1")
 def lock_contended(side):
     context = side.context()
     lock, number = context.Lock(), context.RawValue("q", 0)
-    with connected_child(context, _add_when_told, lock, number) as conn:
+    with working_child(context, _add_locked, lock, number) as conn:
 
         def both(n):
             conn.send(n - n // 2)
@@ -75,4 +69,3 @@ def lock_contended(side):
             return seconds
 
         yield sample
-        conn.send(None)

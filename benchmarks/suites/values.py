@@ -3,7 +3,7 @@
 import time
 
 from ..rows import expect, repeated, row, timed, times
-from .children import connected_child
+from .children import working_child
 
 LENGTH = 1000
 SMALL = range(LENGTH)
@@ -96,16 +96,11 @@ def array_load(side):
     yield sample
 
 
-def _load_when_told(array, conn):
-    while (n := conn.recv()) is not None:
-        conn.send(load(array, n))
-
-
 @row("array", "Array('i'): arr[i], two processes at once")
 def array_load_by_two(side):
     context = side.context()
     array = context.Array("i", range(LENGTH))
-    with connected_child(context, _load_when_told, array) as conn:
+    with working_child(context, load, array) as conn:
 
         def both(n):
             conn.send(n // 2)
@@ -117,7 +112,6 @@ def array_load_by_two(side):
             return seconds
 
         yield sample
-        conn.send(None)
 
 
 def _copying(numbers):

@@ -28,7 +28,7 @@ fmp_items_store(const struct fmp_items *items, const struct fmp_range *range, Py
     PyObject **values = PySequence_Fast_ITEMS(sequence);
     for (; done < range->length && done < n; done++) {
         uint64_t raw;
-        if (!type->unbox(values[done], &raw)) {
+        if (!fmp_unbox(type, values[done], &raw)) {
             break;
         }
         fmp_item_store(fmp_item_at(items, range->start + done * range->step), raw, type->size);

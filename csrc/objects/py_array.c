@@ -138,7 +138,7 @@ array_ass_subscript(struct fmp_synced *self, PyObject *key, PyObject *value)
     }
     Py_ssize_t i;
     uint64_t raw;
-    if (names_item(self, key, &i) && self->items.type->unbox(value, &raw)) {
+    if (names_item(self, key, &i) && fmp_unbox(self->items.type, value, &raw)) {
         return fmp_synced_set_item(self, fmp_item_at(&self->items, i), raw);
     }
     if (PySlice_Check(key)) {

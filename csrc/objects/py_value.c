@@ -35,25 +35,12 @@ value_get(struct fmp_synced *self, void *Py_UNUSED(closure))
     return last;
 }
 
-/* What counters hold without a call: an int of one digit, for an item that has room for any such. */
-static inline enum fmp_unboxed
-unbox(const struct fmp_typecode *type, PyObject *value, uint64_t *raw)
-{
-    Py_ssize_t small;
-    if (type->kind == 'i' && type->size >= sizeof(int32_t) && PyLong_CheckExact(value)
-        && fmp_small_int(value, &small)) {
-        *raw = type->size == sizeof(int32_t) ? (uint32_t)small : (uint64_t)small;
-        return FMP_UNBOXED_SAME;
-    }
-    return type->unbox(value, raw);
-}
-
 static int
 value_set(struct fmp_synced *self, PyObject *value, void *Py_UNUSED(closure))
 {
     uint64_t raw;
     enum fmp_unboxed unboxed =
-        value != NULL ? unbox(self->items.type, value, &raw) : FMP_NOT_UNBOXED;
+        value != NULL ? fmp_unbox(self->items.type, value, &raw) : FMP_NOT_UNBOXED;
     if (unboxed == FMP_NOT_UNBOXED) {
         return fmp_synced_set(self, "value", value);
     }

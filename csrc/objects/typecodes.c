@@ -3,8 +3,6 @@
 
 #include <wchar.h>
 
-#include "bridge/args.h"
-
 /* An item as a raw word. The whole word is written: a processor that reads eight bytes where four have
  * just been written waits until those are in the cache. */
 static inline uint64_t

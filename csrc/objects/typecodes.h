@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "bridge/args.h"
 #include "objects/known_ints.h"
 
 /* How an object becomes an item. */
@@ -28,7 +29,7 @@ struct fmp_typecode {
     PyObject *(*box)(uint64_t raw);
     /* Boxes the items at `at`, `at` + stride, ... into a new list's places. 0, or -1. */
     int (*fill)(const char *at, Py_ssize_t stride, PyObject *list, struct fmp_known_ints *known);
-    /* Never raises, never runs Python. */
+    /* See fmp_unbox(), which calls it for all but small ints. */
     enum fmp_unboxed (*unbox)(PyObject *value, uint64_t *raw);
 };
 
@@ -37,6 +38,20 @@ const struct fmp_typecode *fmp_typecode_find(int code);
 
 /* The one for a buffer's item of this format ("<i", "i", NULL for bytes) and size, or NULL. */
 const struct fmp_typecode *fmp_typecode_of_format(const char *format, Py_ssize_t size);
+
+/* What an object is as an item. Never raises, never runs Python. What counters and indices hold takes
+ * no call: an int of one digit, for an item that has room for any such. */
+static inline enum fmp_unboxed
+fmp_unbox(const struct fmp_typecode *type, PyObject *value, uint64_t *raw)
+{
+    Py_ssize_t small;
+    if (type->kind == 'i' && type->size >= sizeof(int32_t) && PyLong_CheckExact(value)
+        && fmp_small_int(value, &small)) {
+        *raw = type->size == sizeof(int32_t) ? (uint32_t)small : (uint64_t)small;
+        return FMP_UNBOXED_SAME;
+    }
+    return type->unbox(value, raw);
+}
 
 static inline uint64_t
 fmp_item_load(const void *at, uint8_t size)
