@@ -49,7 +49,7 @@ def fill(w, size=10_000):
     thread = threading.Thread(target=work)
     thread.start()
     seen = -1
-    while len(sent) != seen:
+    while len(sent) != seen or seen * size <= 500_000:
         seen = len(sent)
         time.sleep(0.3)
     return thread, sent
@@ -221,6 +221,7 @@ def test_a_signal_handlers_exception_ends_the_wait(kind):
     def handler(*args):
         calls.append(args)
         if len(calls) == 2:
+            signal.setitimer(signal.ITIMER_REAL, 0)
             raise Interrupted
 
     old = signal.signal(signal.SIGALRM, handler)
@@ -247,8 +248,8 @@ def test_a_signal_handlers_exception_ends_the_wait(kind):
 
 def _interrupt_me(kind, ready, result):
     a, b = fastmp.Pipe()
-    ready.send(os.getpid())
     try:
+        ready.send(os.getpid())
         if kind == "recv":
             a.recv()
         while True:

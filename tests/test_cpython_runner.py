@@ -195,12 +195,12 @@ def test_each_id_is_compared(run):
 
 @pytest.mark.watchdog(180)
 def test_what_hangs_or_crashes_has_failed_and_the_rest_runs(run):
-    made = run("fmp_cut_short", CUT_SHORT, Limits(still=3))
+    made = run("fmp_cut_short", CUT_SHORT, Limits(still=6))
     expected = ["passed", "failed", "passed", "failed", "passed"]
     assert list(outcomes(made.stdlib).values()) == expected
     assert list(outcomes(made.fastmp).values()) == expected
     texts = [each.text for each in made.fastmp.outcomes.values()]
-    assert texts[1].startswith("ended by the watchdog after 3 s")
+    assert texts[1].startswith("ended by the watchdog after ")
     assert texts[3] == "the process left with exit code 3"
 
 

@@ -306,11 +306,25 @@ def add(one, other):
     return one + other
 
 
+initial = {}
+
+
+def set_up(event):
+    initial["event"] = event
+
+
+def be_busy():
+    assert initial["event"].wait(30)
+
+
 def test_large_tasks_that_are_cancelled_give_their_memory_back():
-    with fastmp.get_context("fork").Pool(1) as pool:
-        busy = pool.apply_async(time.sleep, (0.5,))
+    fork = fastmp.get_context("fork")
+    cancelled = fork.Event()
+    with fork.Pool(1, set_up, (cancelled,)) as pool:
+        busy = pool.apply_async(be_busy)
         waiting = [pool.apply_async(bytes_of, (block(n, 4 * MIB),)) for n in range(6)]
         assert [result.cancel() for result in waiting] == [True] * 6
+        cancelled.set()
         assert busy.get(20) is None
         assert pool.apply(bytes_of, (block(7),)) == pattern(7)
         assert backed_in_all() > 20 * MIB

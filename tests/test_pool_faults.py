@@ -18,6 +18,7 @@ from tests.pool_tasks import (
     fail_to_start,
     ignore_sigterm,
     leave,
+    meet,
     nap,
     pid,
     recall,
@@ -481,11 +482,29 @@ def test_interrupt():
     assert out == "interrupted\njoined\n" and process.returncode == 0
 
 
-def test_idle_workers_stay_when_interrupted(fork_pool):
-    pids = {p.pid for p in fork_pool._pool}
-    fork_pool.map(pid, range(4))
+@pytest.fixture
+def idle_workers(fork_pool, tmp_path):
+    """Their pids. Each has worked: one that is still starting rightly ends when interrupted."""
+    assert fork_pool.map(meet, [(str(tmp_path), i, b"") for i in range(2)], 1) == [True] * 2
+    return {p.pid for p in fork_pool._pool}
+
+
+def interrupt(pids):
     for p in pids:
         os.kill(p, signal.SIGINT)
+
+
+def test_idle_workers_stay_when_interrupted(fork_pool, idle_workers):
+    interrupt(idle_workers)
     time.sleep(0.3)
-    assert set(fork_pool.map(pid, range(20), 1)) <= pids
-    assert {p.pid for p in fork_pool._pool} == pids
+    assert set(fork_pool.map(pid, range(20), 1)) <= idle_workers
+    assert {p.pid for p in fork_pool._pool} == idle_workers
+
+
+def test_an_interrupt_that_meets_the_next_task_is_not_its(fork_pool, idle_workers):
+    for _ in range(100):
+        fork_pool.map(pid, range(4), 1)
+        interrupt(idle_workers)
+        time.sleep(0.01)
+        assert set(fork_pool.map(pid, range(4), 1)) <= idle_workers
+    assert {p.pid for p in fork_pool._pool} == idle_workers

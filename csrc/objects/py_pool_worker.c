@@ -373,6 +373,9 @@ take_and_run(struct worker *me)
                                 .deadline = FMP_NEVER};
     int rc = fmp_wait_for(&waiter);
     if (rc == FMP_OK) {
+        if (PyErr_CheckSignals() < 0) { /* it came while there was nothing to run: it is no task's */
+            keep_signal(me);
+        }
         me->done++;
         me->leave = me->most > 0 && me->done >= me->most;
         if (run_task(me, &t.out) < 0 || check_signals(me) < 0) {

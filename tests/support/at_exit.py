@@ -167,7 +167,7 @@ def threads_that_wait():
 def waiters_of_a_pool(pool):
     """Threads that wait for results, and what they are told."""
     assert pool.map(double, [1, 2]) == [2, 4]
-    result, told = pool.apply_async(nap), []
+    result, items, told = pool.apply_async(nap), pool.imap(nap, [LONG]), []
 
     def run(wait):
         try:
@@ -175,7 +175,7 @@ def waiters_of_a_pool(pool):
         except Exception as e:
             told.append(type(e).__name__)
 
-    waits = [result.get, result.wait, lambda: next(pool.imap(nap, [LONG]))]
+    waits = [result.get, result.wait, lambda: next(items)]
     threads = [threading.Thread(target=run, args=(wait,), daemon=True) for wait in waits]
     for thread in threads:
         thread.start()
@@ -219,7 +219,7 @@ def a_running_pool_and_an_exception():
 @program
 def a_closed_pool():
     pool = ctx.Pool(2)
-    PROGRAMS["results"] = pool.map_async(nap, [0.1] * 4, callback=print)
+    PROGRAMS["results"] = pool.map_async(nap, [LONG] * 4, callback=print)
     pool.close()
 
 

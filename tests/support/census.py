@@ -9,6 +9,7 @@ What the standard library starts once and keeps (forkserver, resource tracker an
 not a leak; `singletons` knows it.  Nor is the process that fastmp's fork server has forked ahead.
 """
 
+import contextlib
 import gc
 import os
 import re
@@ -20,7 +21,7 @@ from typing import NamedTuple
 
 from . import procs
 
-GRACE = float(os.environ.get("FASTMP_CENSUS_GRACE", "2"))
+GRACE = float(os.environ.get("FASTMP_CENSUS_GRACE", "10"))
 SHM = "/dev/shm"
 SEGMENT = "/memfd:fastmp"
 MAPPING = re.compile(rf"^([0-9a-f]+)-([0-9a-f]+) \S+ \S+ \S+ (\d+) +({SEGMENT}.*)$", re.MULTILINE)
@@ -83,11 +84,14 @@ def spares():
 
 
 def _held_by(pid):
+    held = set()
     try:
-        names = os.listdir(f"/proc/{pid}/fd")
-        return {os.readlink(f"/proc/{pid}/fd/{name}") for name in names}
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):  # it has just closed that one
+                held.add(os.readlink(f"/proc/{pid}/fd/{name}"))
     except (FileNotFoundError, ProcessLookupError):
-        return set()  # it has just ended
+        pass  # it has just ended
+    return held
 
 
 def _processes(allowed):
@@ -111,12 +115,12 @@ def _fds(allowed):
     for name in os.listdir("/proc/self/fd"):
         try:
             target = os.readlink(f"/proc/self/fd/{name}")
+            if target.startswith(SEGMENT):
+                target = f"{SEGMENT}, inode {os.stat(f'/proc/self/fd/{name}').st_ino}"
         except FileNotFoundError:
-            continue  # the descriptor of this very listing
+            continue  # the descriptor of this very listing, or what a thread has just closed
         if int(name) in allowed or STDLIB_ARENA.search(target) or LIBFFI.search(target):
             continue
-        if target.startswith(SEGMENT):
-            target = f"{SEGMENT}, inode {os.stat(f'/proc/self/fd/{name}').st_ino}"
         found[int(name), target] = f"fd {name} -> {target}"
     return found
 
@@ -256,13 +260,15 @@ def settle(before, grace=GRACE):
     pause = 0.005
     found = leaks(before)
     while found:
+        is_last = time.monotonic() > deadline  # said before the look, during which time may pass
         stop_sharer()
         gc.collect()
         found = leaks(before)
-        if not found or time.monotonic() > deadline:
+        if is_last:
             break
-        time.sleep(pause)
-        pause = min(2 * pause, 0.2)
+        if found:
+            time.sleep(pause)
+            pause = min(2 * pause, 0.2)
     return found
 
 

@@ -175,13 +175,14 @@ class _Guard:
         for proc in reversed(spawned):  # children before their forkserver
             if procs.catches(proc.pid, signal.SIGABRT):
                 procs.send(proc, signal.SIGABRT)
-                time.sleep(0.05)  # one after the other: they may share the stderr
-        if spawned:
-            time.sleep(0.3)
+                # One after the other, as they may share the stderr.
+                deadline = time.monotonic() + 3
+                while procs.runs(proc.pid) and time.monotonic() < deadline:
+                    time.sleep(0.02)
 
     def _wait_until_written(self, before):
         size = before
-        for _ in range(25):
+        for _ in range(150):
             time.sleep(0.02)
             now = os.path.getsize(self.stacks_path)
             if now > before and now == size:
