@@ -46,10 +46,12 @@ child.join()
 """
 # In a process of its own, so that its event loop and sockets are none of the test's.
 EXECUTE = """\
-import sys, nbclient, nbformat
+import sys, jupyter_client, nbclient, nbformat
 path, kernel = sys.argv[1:]
 notebook = nbformat.read(path, as_version=4)
-nbclient.NotebookClient(notebook, kernel_name=kernel, timeout=30, allow_errors=True).execute()
+# Sockets that have names: a port that was free when it was looked up may be another's by now.
+manager = jupyter_client.AsyncKernelManager(kernel_name=kernel, transport="ipc", ip=path)
+nbclient.NotebookClient(notebook, km=manager, timeout=30, allow_errors=True).execute()
 nbformat.write(notebook, path)
 """
 

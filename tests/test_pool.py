@@ -21,6 +21,7 @@ from tests.pool_tasks import (
     identity,
     make_bad_state,
     make_lambda,
+    meet,
     nap,
     pid,
     raise_not_to_be_unpickled,
@@ -232,7 +233,7 @@ def test_an_exception_in_imap_does_not_end_it(either):
 
 
 def test_async_result(either):
-    result = either.apply_async(nap, (0.3,))
+    result = either.apply_async(nap, (1,))
     assert not result.ready()
     with pytest.raises(ValueError, match="not ready"):
         result.successful()
@@ -241,7 +242,7 @@ def test_async_result(either):
     with pytest.raises(fastmp.TimeoutError):
         result.get(0)
     assert result.wait(0.01) is None
-    assert result.get(10) == 0.3 and result.ready() and result.successful()
+    assert result.get(10) == 1 and result.ready() and result.successful()
     result = either.apply_async(fail, (1,))
     result.wait()
     assert result.ready() and not result.successful()
@@ -270,18 +271,18 @@ def test_results_are_the_stdlibs_classes_too(pool):
 
 
 def test_iterator_timeout(either):
-    it = either.imap(nap, [0.3])
+    it = either.imap(nap, [1])
     with pytest.raises(fastmp.TimeoutError):
         it.next(timeout=0.01)
     with pytest.raises(fastmp.TimeoutError):
         it.next(0)
-    assert it.next(10) == 0.3
+    assert it.next(10) == 1
     with pytest.raises(StopIteration):
         it.next(timeout=0.01)
 
 
-def test_unordered_results_come_as_they_are_ready(pool):
-    pool.map(square, range(4))  # the workers are there
+def test_unordered_results_come_as_they_are_ready(pool, tmp_path):
+    pool.map(meet, [(str(tmp_path), i, b"") for i in range(2)], 1)  # both workers are there
     assert list(pool.imap_unordered(nap, [0.6, 0.01])) == [0.01, 0.6]
     assert list(pool.imap(nap, [0.3, 0.01])) == [0.3, 0.01]
 

@@ -10,7 +10,7 @@ import pytest
 
 import fastmp
 from tests.support import procs
-from tests.support.waiting import until
+from tests.support.waiting import is_asleep, until
 
 
 def nap(seconds, value=None):
@@ -40,6 +40,12 @@ def mark(path):
 def mark_and_return(path_and_value):
     mark(path_and_value[0])
     return path_and_value[1]
+
+
+def stay_until(path, value):
+    while not os.path.exists(path):
+        time.sleep(0.01)
+    return value
 
 
 def busy(seconds, value):
@@ -85,10 +91,12 @@ def test_a_running_call(pool, tmp_path):
 
 def test_a_waiting_call_is_never_begun(pool, tmp_path):
     before = pids(pool)
-    naps = [pool.apply_async(nap, (0.3, i)) for i in range(2)]
+    go = tmp_path / "go"
+    blockers = [pool.apply_async(stay_until, (str(go), i)) for i in range(2)]
     marks = [pool.apply_async(mark, (str(tmp_path / str(i)),)) for i in range(20)]
     assert [marks[i].cancel() for i in range(0, 20, 2)] == [True] * 10
-    assert [x.get(10) for x in naps] == [0, 1]
+    go.touch()
+    assert [x.get(10) for x in blockers] == [0, 1]
     for i, result in enumerate(marks):
         if i % 2 == 0:
             with pytest.raises(fastmp.TaskCancelledError):
@@ -111,7 +119,7 @@ def test_a_result_that_nobody_has_collected_yet(ctx):
         pool.apply(square, (1,))  # has imported what it needs
         before = pids(pool)
         result = pool.apply_async(square, (3,))
-        time.sleep(0.5)
+        until(lambda: pool._board.tasks_waiting() == 0 and is_asleep(pool._pool[0].pid))
         assert result.cancel() is False
         assert result.get(0) == 9
         assert pids(pool) == before
@@ -121,14 +129,16 @@ def test_a_result_that_nobody_has_collected_yet(ctx):
 
 def test_a_map(pool, tmp_path):
     tasks = [(str(tmp_path / str(i)), i) for i in range(1000)]
-    blockers = [pool.apply_async(nap, (0.3, i)) for i in range(2)]
+    go = tmp_path / "go"
+    blockers = [pool.apply_async(stay_until, (str(go), i)) for i in range(2)]
     result = pool.map_async(mark_and_return, tasks, chunksize=1)
     assert result.cancel() is True
+    go.touch()
     with pytest.raises(fastmp.TaskCancelledError):
         result.get(10)
     assert [x.get(10) for x in blockers] == [0, 1]
     assert pool.map(square, range(100)) == [x * x for x in range(100)]
-    assert os.listdir(tmp_path) == []
+    assert os.listdir(tmp_path) == ["go"]
 
 
 def test_a_map_that_is_running(pool, tmp_path):

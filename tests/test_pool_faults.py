@@ -27,6 +27,7 @@ from tests.pool_tasks import (
     square,
 )
 from tests.support import census, procs
+from tests.support.waiting import is_asleep
 
 
 @pytest.fixture
@@ -41,6 +42,16 @@ def fork_pool():
     with fastmp.get_context("fork").Pool(2) as pool:
         yield pool
     pool.join()
+
+
+def has_worked(pool):
+    """Whether all tasks are done: a worker sleeps only when it has posted its results."""
+    return pool._board.tasks_waiting() == 0 and all(is_asleep(p.pid) for p in pool._pool)
+
+
+def is_finished(result):
+    """Whether it has its outcome; unlike ready(), this does not look for what has come."""
+    return result._crew is None
 
 
 def wait_until(condition, seconds=20):
@@ -91,7 +102,7 @@ def test_only_the_task_of_the_dead_worker_fails(fork_pool):
 
 def test_a_death_is_noticed_by_who_waits_for_something_else(fork_pool):
     lost = fork_pool.apply_async(die, (signal.SIGKILL,))
-    assert fork_pool.apply(nap, (1.5,)) == 1.5
+    wait_until(lambda: fork_pool.apply(nap, (0.5,)) and is_finished(lost))
     with pytest.raises(WorkerLostError):
         lost.get(0)
 
@@ -105,9 +116,8 @@ def test_a_death_is_noticed_by_polling(fork_pool):
 
 def test_a_death_is_noticed_while_results_stream(fork_pool):
     lost = fork_pool.apply_async(die, (signal.SIGKILL,))
-    began = time.monotonic()
-    for _ in fork_pool.imap_unordered(nap, [0.01] * 150):
-        if time.monotonic() - began > 1.5:
+    for _ in fork_pool.imap_unordered(nap, [0.01] * 3000):
+        if is_finished(lost):
             break
     with pytest.raises(WorkerLostError):
         lost.get(0)
@@ -311,7 +321,7 @@ def test_terminate_wakes_those_who_wait():
 
 def test_results_that_came_before_terminate_count(fork_pool):
     result = fork_pool.map_async(square, range(10))
-    time.sleep(0.3)
+    wait_until(lambda: has_worked(fork_pool))
     fork_pool.terminate()
     assert result.get(0) == [x * x for x in range(10)]
 
@@ -458,9 +468,9 @@ def test_interrupt():
             + """
     pool = fastmp.get_context("fork").Pool(2)
     pool.map(pid, range(4))
-    print("ready", flush=True)
     try:
-        pool.map(nap, [0.5] * 2 + [0] * 20, 1)
+        print("ready", flush=True)
+        pool.map(nap, [5] * 2 + [0] * 20, 1)
         print("not interrupted")
     except KeyboardInterrupt:
         print("interrupted")

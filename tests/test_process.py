@@ -175,7 +175,7 @@ def test_flush_and_exit_handlers(same):
             from multiprocessing import util
             atexit.register(say, "atexit of the child")
             util.Finalize(None, say, args=("a finalizer",), exitpriority=5)
-            threading.Thread(target=lambda: (time.sleep(0.1), say("a thread"))).start()
+            threading.Thread(target=lambda: (time.sleep(1), say("a thread"))).start()
             sys.stdout.write("buffered in the child")
 
         if __name__ == "__main__":
@@ -397,7 +397,7 @@ def test_exit_handlers_of_a_child(same):
             pass
 
         def nap():
-            time.sleep(0.2)
+            time.sleep(1)
             say("the child's child ends")
 
         def work(source):

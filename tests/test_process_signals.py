@@ -131,8 +131,8 @@ def test_a_signal_that_is_not_allowed(ctx, sleeper):
 def test_keyboard_interrupt_ends_a_join(sleeper, timeout):
     with handler(signal.SIGINT, signal.default_int_handler):
         timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
-        timer.start()
         with pytest.raises(KeyboardInterrupt):
+            timer.start()
             sleeper.join(timeout)
         timer.join()
     assert sleeper.is_alive() and sleeper in fastmp.active_children()
@@ -152,7 +152,7 @@ def test_a_handler_that_returns_does_not_end_a_join(sleeper):
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
     assert sleeper.is_alive()
-    assert len(calls) >= 5 and took >= 0.499
+    assert calls and took >= 0.499
 
 
 # --- others who reap ----------------------------------------------------------------------------
@@ -317,7 +317,7 @@ def test_a_child_that_closes_everything_without_pidfds(tmp_path):
         + """
 def close_all():
     os.closerange(3, 100)
-    time.sleep(1)
+    time.sleep(2)
     os._exit(6)
 
 if __name__ == "__main__":
@@ -377,8 +377,8 @@ def test_the_terminals_interrupt_reaches_parent_and_child(tmp_path, start_method
         "    ctx = mp.get_context(sys.argv[1])\n"
         "    r, w = ctx.Pipe(False)\n"
         "    p = ctx.Process(target=work, args=(w,))\n"
-        "    p.start()\n    r.recv()\n    print('ready', flush=True)\n"
-        "    try:\n        p.join()\n"
+        "    p.start()\n    r.recv()\n"
+        "    try:\n        print('ready', flush=True)\n        p.join()\n"
         "    except KeyboardInterrupt:\n        p.join()\n        print(p.exitcode)\n"
     )
     done = subprocess.Popen(

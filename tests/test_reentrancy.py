@@ -41,7 +41,7 @@ def test_an_array_that_only_its_iterator_holds(tmp_path):
         got = []
         first = threading.Thread(target=lambda: got.append(next(iterator)))
         first.start()
-        time.sleep(0.2)
+        time.sleep(1)
         got.append(next(iterator, "end"))
         gc.collect()
         others = [fastmp.Array("i", [1]) for _ in range(100)]
@@ -54,8 +54,8 @@ def test_an_array_that_only_its_iterator_holds(tmp_path):
 
 def test_an_event_made_anew_wakes_nobody_who_waits_for_the_old_one():
     event = FORK.Event()
-    waiter = Background(event.wait, 0.5)
-    time.sleep(0.1)
+    waiter = Background(event.wait, 3)
+    time.sleep(1)
     event.__init__(ctx=FORK)
     others = [FORK.Event() for _ in range(50)]  # which would take its place, were it free
     for other in others:
@@ -67,7 +67,7 @@ def test_an_event_made_anew_wakes_nobody_who_waits_for_the_old_one():
 
 def test_a_barrier_made_anew_while_a_party_waits():
     barrier = FORK.Barrier(5)
-    party = Background(barrier.wait, 0.5)
+    party = Background(barrier.wait, 1.5)
     until(lambda: barrier.n_waiting == 1)
     barrier.__init__(1, ctx=FORK)
     others = [FORK.Barrier(1).wait() for _ in range(50)]
@@ -83,7 +83,7 @@ def test_a_condition_made_anew_while_somebody_waits():
 
     def wait():
         with lock:
-            return condition.wait(0.5), lock._semlock._is_mine()
+            return condition.wait(1.5), lock._semlock._is_mine()
 
     waiter = Background(wait)
     until(lambda: condition._waiting() == 1)
@@ -326,7 +326,7 @@ def test_a_connection_is_not_made_anew_while_a_thread_is_inside():
     foreign = fastmp.connection.Connection(os.dup(conn.fileno()))
     conn.close()
     inside = Background(foreign.recv)
-    time.sleep(0.2)
+    time.sleep(1)
     foreign.close()
     fd = os.dup(other.fileno())
     with pytest.raises(ValueError, match="has a handle already"):
@@ -351,7 +351,7 @@ def _kill_me(_):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@pytest.mark.parametrize("first, second", [(0.8, 0.3), (0.3, 0.8)])
+@pytest.mark.parametrize("first, second", [(1.5, 0.3), (1, 1.5)])
 def test_a_signals_handler_that_waits_for_a_result(first, second):
     got = []
 

@@ -191,8 +191,8 @@ def test_an_exception_of_the_action_breaks_the_barrier():
 
 def test_a_timeout_does_not_break_a_full_barrier():
     """Everybody has come: the time is over while the action runs, but the barrier is passed."""
-    barrier = FORK.Barrier(2, lambda: time.sleep(0.4))
-    party = start_party(barrier, 0.2)
+    barrier = FORK.Barrier(2, lambda: time.sleep(1.5))
+    party = start_party(barrier, 1)
     assert barrier.wait() == 1
     assert party.result() == 0
     assert not barrier.broken
@@ -317,7 +317,7 @@ def test_the_index_of_who_left_goes_to_the_next():
         parties.append(start_party(barrier))
 
     helper = Background(come_later)
-    with pytest.raises(Interrupted), interruption(0.3):
+    with pytest.raises(Interrupted), interruption(1):
         barrier.wait()  # 0, while the other one is 1
     helper.result()
     parties.append(start_party(barrier))
@@ -407,8 +407,8 @@ def test_killed_at_any_moment():
         try:
             until(lambda: barrier.broken, 1)
             inside += 1
-        except AssertionError:
-            assert barrier.n_waiting == 2  # it was outside: the others rightly wait
+        except AssertionError:  # it was outside, and the others rightly wait; or they are slow
+            until(lambda: barrier.broken or barrier.n_waiting == 2)
             barrier.abort()
         finish(*processes)
         barrier.reset()

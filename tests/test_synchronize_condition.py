@@ -248,9 +248,9 @@ def test_notify_all(condition):
 
 def test_a_notification_that_meets_a_timeout_counts():
     condition = FORK.Condition()
-    waiter = start_waiter(condition, "a", [], timeout=0.1)
+    waiter = start_waiter(condition, "a", [], timeout=1)
     with condition:
-        time.sleep(0.3)  # it wants the lock back by now
+        time.sleep(1.3)  # it wants the lock back by now
         condition.notify()
     assert waiter.result() is True
 
@@ -334,11 +334,12 @@ def test_interrupted_while_it_wants_the_lock_back(lock):
         with condition:
             condition.notify()
             held.set()
-            time.sleep(0.5)
+            os.kill(os.getpid(), signal.SIGALRM)
+            time.sleep(0.3)
 
     with condition, condition:
         thread = Background(hold)
-        with pytest.raises(Interrupted), interruption(0.2):
+        with pytest.raises(Interrupted), interruption(30):
             condition.wait()
         assert held.is_set()
         assert condition._lock._semlock._is_mine()
@@ -353,7 +354,7 @@ def test_a_notification_to_who_is_interrupted_goes_to_the_next():
     def hold():
         with condition:
             condition.notify()  # the main thread, which has waited longest
-            time.sleep(0.4)
+            time.sleep(1.2)
 
     def second():
         until(lambda: waiting(condition) == 1)
@@ -363,7 +364,7 @@ def test_a_notification_to_who_is_interrupted_goes_to_the_next():
 
     with condition:
         thread = Background(second)
-        with pytest.raises(Interrupted), interruption(0.3):
+        with pytest.raises(Interrupted), interruption(1):
             condition.wait()
     assert thread.result() is True
     assert log == ["second"]

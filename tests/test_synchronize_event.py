@@ -189,7 +189,7 @@ def test_threads_and_events_of_threading_agree():
     """The same script on both, so that what is tested here is what threading.Event does."""
     for event in (threading.Event(), FORK.Event()):
         waiter = Background(event.wait, 30)
-        time.sleep(0.05)
+        time.sleep(1)
         event.set()
         event.clear()
         assert waiter.result() is True

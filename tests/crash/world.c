@@ -413,6 +413,15 @@ static bool
 ticked_in_vain(void)
 {
     static uint32_t since[MAX_PROCESSES];
+    static int lived;
+    int living = 0;
+    for (int i = 0; i < MAX_PROCESSES; i++) {
+        living += lives(i);
+    }
+    if (living != lived) { /* who waited for one that has ended has had no time yet */
+        memset(since, 0, sizeof since);
+        lived = living;
+    }
     for (int i = 0; i < MAX_PROCESSES; i++) {
         uint32_t now = atomic_load(&world->ticks[i]);
         if (lives(i)) {
