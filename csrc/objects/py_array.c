@@ -5,6 +5,7 @@
  * inside leaves a first part written, and a lock that the next waiter recovers. What needs a
  * conversion or ends in an error is left to the ctypes object, under the same lock.
  */
+#include "base/hot.h"
 #include "bridge/args.h"
 #include "bridge/critical.h"
 #include "module.h"
@@ -12,20 +13,32 @@
 
 #include <structmember.h>
 
-/* Is the key an int that names an item? Sets *i to 0 .. length-1. Never raises. */
+/* Does the index name an item? Sets *i to 0 .. length-1. */
 static inline bool
+is_within(struct fmp_synced *self, Py_ssize_t index, Py_ssize_t *i)
+{
+    *i = index < 0 ? index + self->items.length : index;
+    return *i >= 0 && *i < self->items.length;
+}
+
+/* Is the key an int that names an item? Never raises. */
+static bool
 names_item(struct fmp_synced *self, PyObject *key, Py_ssize_t *i)
 {
     if (!PyLong_CheckExact(key)) {
         return false;
     }
-    int overflow = 0;
+    int overflow;
+    Py_ssize_t index = PyLong_AsLongAndOverflow(key, &overflow);
+    return overflow == 0 && is_within(self, index, i);
+}
+
+/* The same without a call; false says only that one is needed. */
+static inline bool
+names_item_at_once(struct fmp_synced *self, PyObject *key, Py_ssize_t *i)
+{
     Py_ssize_t index;
-    if (!fmp_small_int(key, &index)) {
-        index = PyLong_AsLongAndOverflow(key, &overflow);
-    }
-    *i = index < 0 ? index + self->items.length : index;
-    return overflow == 0 && *i >= 0 && *i < self->items.length;
+    return PyLong_CheckExact(key) && fmp_small_int(key, &index) && is_within(self, index, i);
 }
 
 static inline PyObject *
@@ -108,8 +121,8 @@ array_length(struct fmp_synced *self)
     return self->items.length;
 }
 
-static PyObject *
-array_subscript(struct fmp_synced *self, PyObject *key)
+static FMP_APART PyObject *
+get_any(struct fmp_synced *self, PyObject *key)
 {
     Py_ssize_t i;
     if (names_item(self, key, &i)) {
@@ -129,8 +142,15 @@ array_subscript(struct fmp_synced *self, PyObject *key)
     return result;
 }
 
-static int
-array_ass_subscript(struct fmp_synced *self, PyObject *key, PyObject *value)
+static PyObject *
+array_subscript(struct fmp_synced *self, PyObject *key)
+{
+    Py_ssize_t i;
+    return names_item_at_once(self, key, &i) ? get_item(self, i) : get_any(self, key);
+}
+
+static FMP_APART int
+set_any(struct fmp_synced *self, PyObject *key, PyObject *value)
 {
     if (value == NULL) {
         PyErr_SetString(PyExc_AttributeError, "__delitem__"); /* as the stdlib's class lacks it */
@@ -149,6 +169,18 @@ array_ass_subscript(struct fmp_synced *self, PyObject *key, PyObject *value)
     }
     int rc = PyObject_SetItem(self->obj, key, value);
     return fmp_synced_leave(self) < 0 ? -1 : rc;
+}
+
+static int
+array_ass_subscript(struct fmp_synced *self, PyObject *key, PyObject *value)
+{
+    Py_ssize_t i;
+    uint64_t raw;
+    if (value == NULL || !names_item_at_once(self, key, &i)
+        || !fmp_unbox_small(self->items.type, value, &raw)) {
+        return set_any(self, key, value);
+    }
+    return fmp_synced_set_item(self, fmp_item_at(&self->items, i), raw);
 }
 
 /* --- iteration: like a sequence's, the lock is taken for each item ------------------------------ */
@@ -241,16 +273,12 @@ short_bytes(struct fmp_synced *self, bool up_to_nul)
 {
     char copy[SHORT_STRING];
     size_t size = (size_t)self->items.length;
-    uint64_t tag;
-    enum fmp_brief brief = fmp_lock_brief_begin(self->native, &tag);
-    if (brief == FMP_BRIEF_BUSY && fmp_lock_enter(self->native) < 0) {
+    struct fmp_synced_hold hold;
+    if (fmp_synced_begin(self, &hold) < 0) {
         return NULL;
     }
     memcpy(copy, self->items.data, size);
-    if (brief != FMP_BRIEF_BUSY) {
-        fmp_lock_brief_end(self->native, brief, tag);
-    }
-    else if (fmp_synced_leave(self) < 0) {
+    if (fmp_synced_end(self, &hold) < 0) {
         return NULL;
     }
     return PyBytes_FromStringAndSize(copy, (Py_ssize_t)(up_to_nul ? strnlen(copy, size) : size));

@@ -96,37 +96,50 @@ fmp_synced_set(struct fmp_synced *self, const char *name, PyObject *value)
     return fmp_synced_leave(self) < 0 ? -1 : rc;
 }
 
-PyObject *
-fmp_synced_get_item_busy(struct fmp_synced *self, const void *at)
+int
+fmp_synced_begin(struct fmp_synced *self, struct fmp_synced_hold *hold)
 {
-    uint64_t raw;
-    if (fmp_lock_brief_nested(self->native)) {
-        raw = fmp_item_load(at, self->items.type->size);
-    }
-    else {
-        if (fmp_lock_enter(self->native) < 0) {
-            return NULL;
-        }
-        raw = fmp_item_load(at, self->items.type->size);
-        if (fmp_lock_leave(self->native) < 0) {
-            return NULL;
-        }
-    }
-    return self->items.type->box(raw);
+    hold->brief = fmp_lock_brief_begin(self->native, &hold->tag);
+    return hold->brief != FMP_BRIEF_BUSY ? 0 : fmp_lock_enter(self->native);
 }
 
 int
-fmp_synced_set_item_busy(struct fmp_synced *self, void *at, uint64_t raw)
+fmp_synced_end(struct fmp_synced *self, const struct fmp_synced_hold *hold)
 {
-    if (fmp_lock_brief_nested(self->native)) {
-        fmp_item_store(at, raw, self->items.type->size);
-        return 0;
+    if (hold->brief == FMP_BRIEF_BUSY) {
+        return fmp_lock_leave(self->native);
     }
-    if (fmp_lock_enter(self->native) < 0) {
+    fmp_lock_brief_end(self->native, hold->brief, hold->tag);
+    return 0;
+}
+
+int
+fmp_synced_load(struct fmp_synced *self, const void *at, uint64_t *raw)
+{
+    struct fmp_synced_hold hold;
+    if (fmp_synced_begin(self, &hold) < 0) {
+        return -1;
+    }
+    *raw = fmp_item_load(at, self->items.type->size);
+    return fmp_synced_end(self, &hold);
+}
+
+int
+fmp_synced_store(struct fmp_synced *self, void *at, uint64_t raw)
+{
+    struct fmp_synced_hold hold;
+    if (fmp_synced_begin(self, &hold) < 0) {
         return -1;
     }
     fmp_item_store(at, raw, self->items.type->size);
-    return fmp_lock_leave(self->native);
+    return fmp_synced_end(self, &hold);
+}
+
+PyObject *
+fmp_synced_box(struct fmp_synced *self, const void *at)
+{
+    uint64_t raw;
+    return fmp_synced_load(self, at, &raw) == 0 ? self->items.type->box(raw) : NULL;
 }
 
 /* --- making and ending ------------------------------------------------------------------------ */

@@ -3,7 +3,7 @@
  * Owns nothing beyond synced.h. The item is written by one store under the lock: whoever is
  * killed at any line leaves the old or the new value, and a lock that the next waiter recovers.
  */
-#include "bridge/args.h"
+#include "base/hot.h"
 #include "module.h"
 #include "objects/synced.h"
 
@@ -20,13 +20,9 @@ keep(struct fmp_synced *self, uint64_t raw, PyObject *value)
 #endif
 }
 
-static PyObject *
-value_get(struct fmp_synced *self, void *Py_UNUSED(closure))
+static inline PyObject *
+box(struct fmp_synced *self, uint64_t raw)
 {
-    uint64_t raw;
-    if (!fmp_synced_load(self, self->items.data, &raw)) {
-        return fmp_synced_get_item_busy(self, self->items.data);
-    }
     PyObject *last = self->last;
     if (last == NULL || self->last_raw != raw) {
         return self->items.type->box(raw);
@@ -35,8 +31,22 @@ value_get(struct fmp_synced *self, void *Py_UNUSED(closure))
     return last;
 }
 
-static int
-value_set(struct fmp_synced *self, PyObject *value, void *Py_UNUSED(closure))
+static FMP_APART PyObject *
+get_under_lock(struct fmp_synced *self)
+{
+    uint64_t raw;
+    return fmp_synced_load(self, self->items.data, &raw) == 0 ? box(self, raw) : NULL;
+}
+
+static PyObject *
+value_get(struct fmp_synced *self, void *Py_UNUSED(closure))
+{
+    uint64_t raw;
+    return fmp_synced_glance(self, self->items.data, &raw) ? box(self, raw) : get_under_lock(self);
+}
+
+static FMP_APART int
+set_any(struct fmp_synced *self, PyObject *value)
 {
     uint64_t raw;
     enum fmp_unboxed unboxed =
@@ -47,6 +57,17 @@ value_set(struct fmp_synced *self, PyObject *value, void *Py_UNUSED(closure))
     if (unboxed == FMP_UNBOXED_SAME) {
         keep(self, raw, value);
     }
+    return fmp_synced_set_item(self, self->items.data, raw);
+}
+
+static int
+value_set(struct fmp_synced *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    uint64_t raw;
+    if (self->last != NULL || value == NULL || !fmp_unbox_small(self->items.type, value, &raw)) {
+        return set_any(self, value);
+    }
+    keep(self, raw, value);
     return fmp_synced_set_item(self, self->items.data, raw);
 }
 

@@ -45,45 +45,52 @@ int fmp_synced_set(struct fmp_synced *self, const char *name, PyObject *value);
 /* Does it export a buffer that a lock guards? */
 bool fmp_buffered_check(PyObject *object);
 
-/* The same when the lock was not free: this thread has it already, or waits for it. */
-PyObject *fmp_synced_get_item_busy(struct fmp_synced *self, const void *at);
-int fmp_synced_set_item_busy(struct fmp_synced *self, void *at, uint64_t raw);
+/* A hold of a few C statements: brief if the lock is free, else waited for. Each 0, or -1 with an
+ * exception; what ends it keeps none that was set. */
+struct fmp_synced_hold {
+    enum fmp_brief brief;
+    uint64_t tag;
+};
+int fmp_synced_begin(struct fmp_synced *self, struct fmp_synced_hold *hold);
+int fmp_synced_end(struct fmp_synced *self, const struct fmp_synced_hold *hold);
 
-/* One item at a glance, or under a brief hold, if the lock is free. */
+/* One item, under the lock, whoever has it. 0, or -1 with an exception when it had to be waited for
+ * and that failed. */
+int fmp_synced_load(struct fmp_synced *self, const void *at, uint64_t *raw);
+int fmp_synced_store(struct fmp_synced *self, void *at, uint64_t raw);
+
+/* The same as an object, or NULL. */
+PyObject *fmp_synced_box(struct fmp_synced *self, const void *at);
+
+/* One item at a glance. False: the lock is not free, or not one of which a glance says enough. */
 static inline bool
-fmp_synced_load(struct fmp_synced *self, const void *at, uint64_t *raw)
+fmp_synced_glance(struct fmp_synced *self, const void *at, uint64_t *raw)
 {
     uint64_t holds;
-    if (self->glanced != NULL && fmp_userlock_glance(self->glanced, &holds)) {
-        *raw = fmp_item_load(at, self->items.type->size);
-        if (fmp_userlock_glanced(self->glanced, holds)) {
-            return true;
-        }
-    }
-    uint64_t tag = fmp_userlock_tag(true);
-    if (!fmp_lock_brief_take(self->native, tag)) {
+    if (self->glanced == NULL || !fmp_userlock_glance(self->glanced, &holds)) {
         return false;
     }
     *raw = fmp_item_load(at, self->items.type->size);
-    fmp_lock_brief_give(self->native, tag);
-    return true;
+    return fmp_userlock_glanced(self->glanced, holds);
 }
 
-/* One item. An exception when the lock had to be waited for and that failed. */
 static inline PyObject *
 fmp_synced_get_item(struct fmp_synced *self, const void *at)
 {
     uint64_t raw;
-    return fmp_synced_load(self, at, &raw) ? self->items.type->box(raw)
-                                           : fmp_synced_get_item_busy(self, at);
+    return fmp_synced_glance(self, at, &raw) ? self->items.type->box(raw)
+                                             : fmp_synced_box(self, at);
 }
 
+/* The hold is brief if it can be had without a call, which is why a process that has yet to find out
+ * who it is takes the long way. */
 static inline int
 fmp_synced_set_item(struct fmp_synced *self, void *at, uint64_t raw)
 {
-    uint64_t tag = fmp_userlock_tag(true);
-    if (!fmp_lock_brief_take(self->native, tag)) {
-        return fmp_synced_set_item_busy(self, at, raw);
+    fmp_who me = fmp_who_if_known();
+    uint64_t tag = fmp_userlock_tag_of(me, true);
+    if (me == 0 || !fmp_lock_brief_take(self->native, tag)) {
+        return fmp_synced_store(self, at, raw);
     }
     fmp_item_store(at, raw, self->items.type->size);
     fmp_lock_brief_give(self->native, tag);

@@ -39,18 +39,25 @@ const struct fmp_typecode *fmp_typecode_find(int code);
 /* The one for a buffer's item of this format ("<i", "i", NULL for bytes) and size, or NULL. */
 const struct fmp_typecode *fmp_typecode_of_format(const char *format, Py_ssize_t size);
 
-/* What an object is as an item. Never raises, never runs Python. What counters and indices hold takes
- * no call: an int of one digit, for an item that has room for any such. */
+/* What counters hold takes no call: an int of one digit, for an item that has room for any such, which
+ * is read as it was written. False: anything else. */
+static inline bool
+fmp_unbox_small(const struct fmp_typecode *type, PyObject *value, uint64_t *raw)
+{
+    Py_ssize_t small;
+    if (type->kind != 'i' || type->size < sizeof(int32_t) || !PyLong_CheckExact(value)
+        || !fmp_small_int(value, &small)) {
+        return false;
+    }
+    *raw = type->size == sizeof(int32_t) ? (uint32_t)small : (uint64_t)small;
+    return true;
+}
+
+/* What an object is as an item. Never raises, never runs Python. */
 static inline enum fmp_unboxed
 fmp_unbox(const struct fmp_typecode *type, PyObject *value, uint64_t *raw)
 {
-    Py_ssize_t small;
-    if (type->kind == 'i' && type->size >= sizeof(int32_t) && PyLong_CheckExact(value)
-        && fmp_small_int(value, &small)) {
-        *raw = type->size == sizeof(int32_t) ? (uint32_t)small : (uint64_t)small;
-        return FMP_UNBOXED_SAME;
-    }
-    return type->unbox(value, raw);
+    return fmp_unbox_small(type, value, raw) ? FMP_UNBOXED_SAME : type->unbox(value, raw);
 }
 
 static inline uint64_t

@@ -22,11 +22,18 @@ extern FMP_LOCAL fmp_a32 fmp_process_generation; /* reset after fork: advanced i
 
 fmp_who fmp_who_look_up(void);
 
+/* This process if it was looked up before, or 0: no call in any case. */
+static inline fmp_who
+fmp_who_if_known(void)
+{
+    return atomic_load_explicit(&fmp_process_me, memory_order_relaxed);
+}
+
 /* This process. Looked up once per process, and again after fork. */
 static inline fmp_who
 fmp_who_am_i(void)
 {
-    fmp_who who = atomic_load_explicit(&fmp_process_me, memory_order_relaxed);
+    fmp_who who = fmp_who_if_known();
     return who != 0 ? who : fmp_who_look_up();
 }
 

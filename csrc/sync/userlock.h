@@ -37,9 +37,15 @@ struct fmp_userlock_shm {
 
 /* The word that says: held by this process. */
 static inline uint64_t
+fmp_userlock_tag_of(fmp_who me, bool scoped)
+{
+    return me | FMP_USERLOCK_HELD | (scoped ? FMP_USERLOCK_SCOPED : 0);
+}
+
+static inline uint64_t
 fmp_userlock_tag(bool scoped)
 {
-    return fmp_who_am_i() | FMP_USERLOCK_HELD | (scoped ? FMP_USERLOCK_SCOPED : 0);
+    return fmp_userlock_tag_of(fmp_who_am_i(), scoped);
 }
 
 /* Whoever sees what this hold writes sees the count, too. */

@@ -1,7 +1,7 @@
 /* glance.pml - reading what a lock guards without taking it, with kills at every step.
  *
  * Stands for: fmp_userlock_take, fmp_userlock_recover, fmp_userlock_glance, fmp_userlock_glanced
- * (csrc/sync/userlock.[ch]) and fmp_synced_load (csrc/objects/synced.h). How holders wait for one another
+ * (csrc/sync/userlock.[ch]) and fmp_synced_glance (csrc/objects/synced.h). How holders wait for one another
  * is lock.pml's.
  *
  * Process N - 1 glances; the others hold the lock ROUNDS times each, and write twice in each hold. K of
