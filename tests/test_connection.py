@@ -511,7 +511,7 @@ def test_closing_under_a_thread(kind):
 
     thread = threading.Thread(target=work)
     thread.start()
-    time.sleep(0.3)
+    time.sleep(1)
     fd = a.fileno()
     a.close()
     other = os.dup(0)
