@@ -15,6 +15,7 @@ time where it can.
     sides.py     who takes part                         peers/      how the peers do them
     runner.py    a side of a row, in its own process    limits.py   the limits, in limits.c, ring.c
     measure.py   the turns                              goals.py    what is aimed at
+    digests.py   how large messages are checked
     results.py   to and from pyperf's files             figures.py  how figures are written
     report.py, chart.py, documents.py                   what people read
 """

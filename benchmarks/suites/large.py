@@ -1,8 +1,8 @@
 """Large messages: a child says how long each was, and the checksum of a byte in each page."""
 
 import time
-import zlib
 
+from ..digests import digest
 from ..rows import Unable, expect, row, timed
 
 LARGE = 64 << 20
@@ -13,11 +13,6 @@ MESSAGES = 4  # of a sample
 # the user's, so a sample begins with a message that does not count. A row of its own has its cost.
 PAUSE = 3.0
 QUICK_PAUSE = 0.1
-
-
-def digest(thing):
-    data = memoryview(thing).cast("B")
-    return data.nbytes, zlib.crc32(bytes(data[::4093]))
 
 
 def swallow(get, conn):
