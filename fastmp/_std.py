@@ -50,13 +50,70 @@ class _LateNames:
         return next(self._names)
 
 
+class _FromC:
+    """Those of the *names* in a module that it has from the module *source*, which is C."""
+
+    def __init__(self, source, *names):
+        self._source = source
+        self._names = names
+
+    def __contains__(self, name):
+        return name in self._names
+
+    def __getitem__(self, name):
+        return getattr(import_module(self._source), name)
+
+
+class _Socket:
+    """Stands for ``socket.socket``, for which ``reduction`` registers how to pickle one."""
+
+    sendmsg = None
+
+
+def _register_sockets(_):
+    """Register the class itself.  Called when ``reduction`` was loaded, and when ``socket`` was."""
+    socket, reduction = sys.modules.get("socket"), sys.modules.get(f"{_PACKAGE}.reduction")
+    if is_loaded(socket) and is_loaded(reduction):
+        reducers = reduction.ForkingPickler._extra_reducers
+        if _Socket in reducers:
+            reducers[socket.socket] = reducers.pop(_Socket)
+
+
+class _LateFunction:
+    """A function or class of a module, which is loaded when that is called."""
+
+    def __init__(self, module, name):
+        self._module = module
+        self._name = name
+
+    def __call__(self, *args):
+        return getattr(import_module(self._module), self._name)(*args)
+
+
 # What a module imports for a function that is seldom called, and what it sees in there while it is
-# being loaded itself.  tempfile takes 5 ms to load, with shutil, random and three compressors;
-# signal, which loads enum, a tenth of the time of a spawned process.
+# being loaded itself: None is something that it asks after, no more.  tempfile takes 5 ms to load,
+# with shutil, random and three compressors; signal, which loads enum, a tenth of the time of a
+# spawned process; socket, selectors, pickle and subprocess a quarter of it, where a queue or a
+# connection is among the arguments.
 _DEFERRED: dict = {
-    "connection": {"tempfile": {}},
+    "connection": {
+        "selectors": {"PollSelector": _LateFunction("selectors", "PollSelector")},
+        "socket": {"AF_UNIX": None},
+        "tempfile": {},
+    },
     "process": {"signal": {}},
+    "reduction": {
+        "pickle": _FromC("_pickle", "Pickler", "loads"),
+        "socket": {"CMSG_LEN": None, "SCM_RIGHTS": None, "socket": _Socket},
+    },
     "synchronize": {"tempfile": {"_RandomNameSequence": _LateNames}},
+    "util": {
+        "subprocess": {
+            "_args_from_interpreter_flags": _LateFunction(
+                "subprocess", "_args_from_interpreter_flags"
+            )
+        }
+    },
 }
 
 _PACKAGE = "multiprocessing"
@@ -67,7 +124,7 @@ _FASTMP = __name__.rpartition(".")[0]
 __path__: list[str] = []
 
 _replaced = False
-_when_loaded: dict = {}
+_when_loaded: dict = {"reduction": [_register_sockets], "socket": [_register_sockets]}
 _late: dict = {}
 
 
@@ -120,12 +177,7 @@ class _ThenLoader:
         return self._loader.create_module(spec)
 
     def exec_module(self, module):
-        before = _deferring.names
-        _deferring.names = self._deferred
-        try:
-            self._loader.exec_module(module)
-        finally:
-            _deferring.names = before
+        _deferring.load(self._loader, module, self._deferred)
         for then in self._thens:
             then(module)
 
@@ -134,6 +186,14 @@ class _Deferring(local):
     """What this thread is to load late: {module: {name: what stands for it meanwhile}}."""
 
     names: dict = {}
+
+    def load(self, loader, module, names):
+        """Execute the *module*, with *names* to be loaded late, and no others."""
+        before, self.names = self.names, names
+        try:
+            loader.exec_module(module)
+        finally:
+            self.names = before
 
 
 _deferring = _Deferring()
@@ -145,9 +205,10 @@ class _LateLoader:
     What somebody has set in the module until then stands, as if it had been set afterwards.
     """
 
-    def __init__(self, loader, then):
+    def __init__(self, loader, then, deferred):
         self._loader = loader
         self._then = then
+        self._deferred = deferred
 
     def __getattr__(self, name):
         return getattr(self._loader, name)
@@ -177,7 +238,8 @@ class _LateLoader:
             stand_ins = _deferring.names.get(module.__name__, {})
             if name in stand_ins:
                 return stand_ins[name]
-            load()
+            if name != "__path__":  # a package has that from the start; `from ... import` asks
+                load()
             try:
                 return namespace[name]
             except KeyError:
@@ -195,7 +257,7 @@ class _LateLoader:
 
     def _load(self, module):
         ours = vars(module)["__getattr__"], vars(module)["__dir__"]
-        self._loader.exec_module(module)
+        _deferring.load(self._loader, module, self._deferred)
         for name, value in zip(("__getattr__", "__dir__"), ours, strict=True):
             if vars(module)[name] is value:
                 delattr(module, name)
@@ -225,17 +287,17 @@ class _Finder:
     def _deferred(full_name):
         spec = PathFinder.find_spec(full_name)
         if spec is not None:
-            spec.loader = _LateLoader(spec.loader, None)  # type: ignore[assignment]
+            spec.loader = _LateLoader(spec.loader, None, {})  # type: ignore[assignment]
         return spec
 
     @staticmethod
     def _shared(name, full_name):
         spec = stdlib_spec(name, full_name)
+        deferred = _DEFERRED.get(name, {})
         if spec is not None and name in _late:
-            spec.loader = _LateLoader(spec.loader, _late[name])
-        elif spec is not None and (name in _when_loaded or name in _DEFERRED):
-            thens = _when_loaded.get(name, ())
-            spec.loader = _ThenLoader(spec.loader, thens, _DEFERRED.get(name, {}))
+            spec.loader = _LateLoader(spec.loader, _late[name], deferred)
+        elif spec is not None and (name in _when_loaded or deferred):
+            spec.loader = _ThenLoader(spec.loader, _when_loaded.get(name, ()), deferred)
         return spec
 
     @staticmethod

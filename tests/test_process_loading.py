@@ -121,6 +121,54 @@ def test_a_spawned_child_loads_what_it_needs(tmp_path):
     ]
 
 
+def test_what_the_arguments_of_a_spawned_child_do_not_load(tmp_path):
+    """Nor does their use: enum would come with socket, locale with subprocess, re with pickle."""
+    body = """
+        def work(queue, simple, end, value, lock, event):
+            with lock:
+                value.value += 1
+            queue.put(simple.get())
+            end.send([1, "two"])
+            event.set()
+            print([name for name in ("enum", "locale", "re") if name in sys.modules])
+
+        if __name__ == "__main__":
+            ctx = mp.get_context("spawn")
+            queue, simple, value = ctx.Queue(), ctx.SimpleQueue(), ctx.Value("i", 4)
+            (here, there), lock, event = ctx.Pipe(), ctx.Lock(), ctx.Event()
+            simple.put(3)
+            p = ctx.Process(target=work, args=(queue, simple, there, value, lock, event))
+            p.start()
+            say(queue.get(), here.recv(), event.wait(20), p.join(), value.value)
+        """
+    code, out, errors = run_script(tmp_path / "script.py", "fastmp", body, "spawn")
+    assert (code, errors) == (0, "")
+    assert out == "[]\n3 [1, 'two'] True None 5\n"
+
+
+@pytest.mark.parametrize("first", ["import socket", ""])
+def test_a_socket_can_be_sent_whatever_was_loaded_first(first):
+    body = f"""if True:
+        {first}
+        import fastmp
+        from fastmp import _std, connection
+        from multiprocessing import reduction
+        import socket
+        reducers = reduction.ForkingPickler._extra_reducers
+        print(_std.is_loaded(reduction), _std.is_loaded(socket), _std._Socket in reducers)
+        one, other = socket.socketpair()
+        print(_std.is_loaded(socket), _std._Socket in reducers, socket.socket in reducers)
+        a, b = fastmp.Pipe()
+        a.send(one)
+        b.recv().sendall(b"x")
+        print(other.recv(1), _std.connection.wait([a, other], 0))
+    """
+    done = run_python("-c", textwrap.dedent(body))
+    assert done.stderr == ""
+    begins = "True True False" if first else "True False True"
+    assert done.stdout.splitlines() == [begins, "True False True", "b'x' []"]
+
+
 def test_modules_that_are_loaded_late():
     """They behave as if they had been loaded at once."""
     body = """if True:

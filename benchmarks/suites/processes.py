@@ -34,3 +34,26 @@ def _starting(method):
 
 for _method in ("fork", "forkserver", "spawn"):
     row("process", f"Process: start, join ({_method})")(_starting(_method))
+
+
+def _start_and_hear(context, queue, n):
+    answers = set()
+    for _ in range(n):
+        process = context.Process(target=queue.put, args=(EXIT_CODE,))
+        process.start()
+        answers.add(queue.get())
+        process.join()
+    return answers
+
+
+@row("process", "Process: start, put() into a Queue, join (spawn)")
+def start_with_queue(side):
+    context = side.context("spawn")
+    queue = context.Queue()
+
+    def sample(n):
+        seconds, answers = timed(_start_and_hear, context, queue, n)
+        expect(answers, {EXIT_CODE})
+        return seconds
+
+    yield sample
