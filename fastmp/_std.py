@@ -370,8 +370,9 @@ def load_late(name, then=None):
 
 
 def is_loaded(module):
-    """Whether a shared module, or None, is there, and not only to be loaded late."""
-    return module is not None and not isinstance(module.__spec__.loader, _LateLoader)
+    """Whether a module, or None, is there, and not only to be loaded late."""
+    spec = getattr(module, "__spec__", None)  # which somebody's own may lack
+    return module is not None and not isinstance(getattr(spec, "loader", None), _LateLoader)
 
 
 def share(name):

@@ -242,13 +242,18 @@ def test_one_that_somebody_else_has_reaped_has_ended():
     assert spare.has_ended()
 
 
-def test_one_that_is_killed_with_a_request_is_the_child_that_was_killed(server):
-    spare = server.spare()
+def start_in_stopped(spare):
+    """A process that is handed to the spare, which is stopped and so does not read its request."""
     os.kill(spare, signal.SIGSTOP)
     eventually(lambda: procs.read(spare).state == "T")
     p = ctx.Process(target=targets.nothing)
     p.start()
     assert p.pid == spare
+    return p
+
+
+def test_one_that_is_killed_with_a_request_is_the_child_that_was_killed(server):
+    p = start_in_stopped(server.spare())
     p.kill()
     p.join(TIMEOUT)
     assert p.exitcode == -signal.SIGKILL
@@ -258,14 +263,9 @@ def test_one_that_is_killed_with_a_request_is_the_child_that_was_killed(server):
 
 def test_one_that_has_not_read_its_request_is_somebodys_process(server):
     before = census.take()
-    spare = server.spare()
-    os.kill(spare, signal.SIGSTOP)
-    eventually(lambda: procs.read(spare).state == "T")
-    p = ctx.Process(target=targets.nothing)
-    p.start()
-    assert p.pid == spare
-    assert [left for left in census.leaks(before) if f"pid {spare} " in left]
-    os.kill(spare, signal.SIGCONT)
+    p = start_in_stopped(server.spare())
+    assert [left for left in census.leaks(before) if f"pid {p.pid} " in left]
+    os.kill(p.pid, signal.SIGCONT)
     p.join(TIMEOUT)
     assert p.exitcode == 0
 

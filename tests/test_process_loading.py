@@ -146,9 +146,10 @@ def test_what_the_arguments_of_a_spawned_child_do_not_load(tmp_path):
     assert out == "[]\n3 [1, 'two'] True None 5\n"
 
 
-@pytest.mark.parametrize("first", ["import socket", ""])
+@pytest.mark.parametrize("first", ["import socket", "import socket; socket.__spec__ = None", ""])
 def test_a_socket_can_be_sent_whatever_was_loaded_first(first):
     body = f"""if True:
+        import sys
         {first}
         import fastmp
         from fastmp import _std, connection

@@ -373,8 +373,8 @@ take_and_run(struct worker *me)
                                 .deadline = FMP_NEVER};
     int rc = fmp_wait_for(&waiter);
     if (rc == FMP_OK) {
-        if (PyErr_CheckSignals()
-            < 0) { /* it came while there was nothing to run: it is no task's */
+        /* A signal that came while there was nothing to run is no task's. */
+        if (PyErr_CheckSignals() < 0) {
             keep_signal(me);
         }
         me->done++;
