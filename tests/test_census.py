@@ -24,10 +24,19 @@ pytestmark = pytest.mark.once("about the tests' own tools")
 IMPATIENT = {"PYTHONPATH": str(ROOT), "FASTMP_CENSUS_GRACE": "0.3", "FASTMP_WATCHDOG_GIVE_UP": "6"}
 
 
+#: What a test calls that leaves a `sleep` behind, as it takes a moment to fall asleep.
+ASLEEP = """
+from tests.support import procs
+def until_asleep():
+    while ("sleep", "S") not in [(p.name, p.state) for p in procs.family(os.getpid()).values()]:
+        time.sleep(0.01)
+"""
+
+
 def run(tmp_path, body, *args, env=IMPATIENT):
     """Runs a file with the tests in `body`; returns (exit code, output)."""
     (tmp_path / "conftest.py").write_text("from tests.conftest import *\n")
-    header = "import mmap, os, socket, subprocess, sys, threading, time\nimport pytest\n"
+    header = "import mmap, os, socket, subprocess, sys, threading, time\nimport pytest\n" + ASLEEP
     (tmp_path / "test_case.py").write_text(header + textwrap.dedent(body))
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", *args]
     done = subprocess.run(
@@ -49,8 +58,9 @@ LEAKS = {
         """
         def test_case():
             os.posix_spawnp("sleep", ["sleep", "30"], os.environ)
+            until_asleep()
         """,
-        "(sleep) state ",
+        "(sleep) state S",
     ),
     "a zombie": (
         """
@@ -68,8 +78,9 @@ LEAKS = {
                 os.posix_spawnp("sleep", ["sleep", "30"], os.environ)
                 os._exit(0)
             os.wait()
+            until_asleep()
         """,
-        "(sleep) state ",
+        "(sleep) state S",
     ),
     "a grandchild": (
         """
@@ -79,8 +90,9 @@ LEAKS = {
                 target=subprocess.Popen, args=(["sleep", "30"],))
             child.start()
             child.join()
+            until_asleep()
         """,
-        "(sleep) state ",
+        "(sleep) state S",
     ),
     "a descriptor": (
         """

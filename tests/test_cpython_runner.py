@@ -4,6 +4,7 @@ It is run on tests of our own, in the same kind of environment; `tests.cpython` 
 """
 
 import json
+import re
 import sys
 import threading
 from dataclasses import replace
@@ -200,7 +201,8 @@ def test_what_hangs_or_crashes_has_failed_and_the_rest_runs(run):
     assert list(outcomes(made.stdlib).values()) == expected
     assert list(outcomes(made.fastmp).values()) == expected
     texts = [each.text for each in made.fastmp.outcomes.values()]
-    assert texts[1].startswith("ended by the watchdog after ")
+    said = re.match(r"ended by the watchdog after (\d+) s", texts[1])
+    assert int(said[1]) >= 6  # a machine that is busy may be late
     assert texts[3] == "the process left with exit code 3"
 
 

@@ -296,12 +296,12 @@ def test_a_handler_that_does_not_raise_does_not_end_the_wait():
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
         start = time.monotonic()
-        assert lock.acquire(timeout=0.3) is False
-        assert time.monotonic() - start >= 0.3
+        assert lock.acquire(timeout=1) is False
+        assert time.monotonic() - start >= 1
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
-    assert seen
+    assert len(seen) >= 2
 
 
 @pytest.mark.parametrize("kind", KINDS)

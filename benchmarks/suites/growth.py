@@ -54,9 +54,7 @@ def _message(most):
                 return got
 
             def sample(n):
-                loop(
-                    1
-                )  # large messages have their memory, whatever others' turns took: see large.py
+                loop(1)  # for the memory, which others' turns may have cost: see large.PAUSE
                 seconds, got = timed(loop, n)
                 expect(got == message, True)
                 return seconds
